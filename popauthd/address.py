@@ -1,0 +1,56 @@
+"""The one place that reads and normalises addresses and networks.
+
+Canonical text is what Python's ipaddress prints: IPv4 in four decimal parts, IPv6 compressed and in
+lower case. An IPv4-mapped IPv6 address (::ffff:192.0.2.1) becomes the IPv4 address, or Exim, which
+sees the client as IPv4, would never find it. A zone id (fe80::1%eth0) is refused: it names an
+interface of one machine, not a client.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LONGEST = 45  # bytes: 0000:0000:0000:0000:0000:ffff:255.255.255.255
+
+
+def parse(text: str) -> Address | None:
+    """Read one address, or None if it is not exactly one (no blanks, port, zone, short form)."""
+    if len(text) > LONGEST or not text.isascii() or "%" in text:
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def canonical(text: str) -> str | None:
+    """The canonical text of an address, or None if it is not one."""
+    address = parse(text)
+    return None if address is None else str(address)
+
+
+def network(text: str) -> Network:
+    """Read an address or a network in CIDR form (`192.0.2.0/24`, `2001:db8::/32`).
+
+    IPv4-mapped networks become IPv4 networks.
+    Raises ValueError, with a message for the administrator, on anything else, host bits included.
+    """
+    if not text.isascii() or "%" in text:
+        raise ValueError(f"{text!r} is not an address or a network")
+    net = ipaddress.ip_network(text)
+    if isinstance(net, ipaddress.IPv6Network) and net.network_address.ipv4_mapped is not None:
+        if net.prefixlen < 96:
+            raise ValueError(f"{text!r} is wider than all of IPv4")
+        return ipaddress.IPv4Network((net.network_address.ipv4_mapped, net.prefixlen - 96))
+    return net
+
+
+def inside(address: Address, networks: tuple[Network, ...]) -> bool:
+    """Whether the address lies in one of the networks; networks of the other family never match."""
+    return any(address in net for net in networks if net.version == address.version)

@@ -1,0 +1,37 @@
+"""The generated host list: one `address: expiry` line each, for Exim's iplsearch.
+
+IPv6 keys stand in quotes, as a colon would end the key. The file is written to a new name and renamed,
+so a reader sees the old list or the new one, whole. It is empty when nothing is allowed. Exim compares
+the expiry with its own clock, so the list of a dead watcher runs out too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from popauthd.errors import StoreError
+
+FILE_MODE = 0o640
+
+
+def line(address: str, expires_at: int) -> str:
+    """The line for one address, with its line feed."""
+    key = f'"{address}"' if ":" in address else address
+    return f"{key}: {expires_at}\n"
+
+
+def write(path: str, entries: Iterable[tuple[str, int]]) -> None:
+    """Replace the list at `path`. Raises StoreError, the old list left in place, if that fails."""
+    fresh = f"{path}.new"
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, FILE_MODE)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.writelines(line(address, expires_at) for address, expires_at in entries)
+        Path(fresh).rename(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            Path(fresh).unlink()
+        raise StoreError(f"host list {path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,72 @@
+"""The records everything else speaks in. Frozen, slotted, no behaviour.
+
+Times named `..._at` are epoch seconds UTC. Addresses are canonical text (see `popauthd.address`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A successful POP or IMAP login, as a log line tells it; nothing in it is checked against policy.
+
+    at: when, by the line's own stamp. address: as written in the log, not yet canonical.
+    user: as written; may hold anything but a line feed. session: links to a SessionEnd, "" if unknown.
+    """
+
+    at: int
+    address: str
+    user: str
+    protocol: str
+    method: str = ""
+    tls: bool = False
+    session: str = ""
+    local_address: str = ""
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """The end of a session that began with a Login of the same `session` id."""
+
+    at: int
+    session: str
+    user: str
+    protocol: str
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A line or login that looks like one that grants, and does not. Counted under its reason word."""
+
+    reason: str
+    at: int | None = None
+    address: str = ""
+    user: str = ""
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A line that has nothing to do with a login, or says that one failed. Not counted by reason."""
+
+    reason: str
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """`address` may relay while now < expires_at, because `user` logged in at `login_at`."""
+
+    address: str
+    user: str
+    login_at: int
+    expires_at: int
+    format: str = ""
+
+
+Event = Login | SessionEnd | Refusal | Ignored
+Verdict = Grant | SessionEnd | Refusal | Ignored

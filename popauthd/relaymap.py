@@ -1,0 +1,145 @@
+"""The relay map: address -> expiry, an LMDB file that Exim's side reads and only the watcher writes.
+
+Key: canonical address text. Value: `<expiry> <address>` in ASCII, as `1795469400 192.0.2.10`. A reader
+checks both parts, so a page that was recycled under it can never answer for another address, and it
+needs no clock but its own to refuse an old entry.
+
+Readers open the file without a lock (the lock file must not be writable by Exim's user, who could
+fill the map by holding a page), so against a very busy writer a present key may be missed: they look a
+second time in a new transaction. They never use a cursor.
+
+The map is derived from the books and may be lost at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import lmdb
+
+from popauthd.errors import StoreError
+
+MAP_BYTES = 1 << 30  # address space, not disk: 1 GiB holds some 8 million addresses
+FILE_MODE = 0o640
+_RECORD = re.compile(rb"([0-9]{1,12}) ([0-9a-f.:]{2,45})")
+
+
+def record(address: str, expires_at: int) -> bytes:
+    """The stored value for an address."""
+    return b"%d %s" % (expires_at, address.encode("ascii"))
+
+
+def read_record(address: str, value: bytes) -> int | None:
+    """The expiry in a stored value, or None if the value is not one for this very address."""
+    match = _RECORD.fullmatch(value)
+    if match is None or match[2] != address.encode("ascii"):
+        return None
+    return int(match[1])
+
+
+class MapWriter:
+    """The one writer. Not synced to disk: the map is rebuilt from the books at every start.
+
+    Raises StoreError when the file cannot be opened or written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._env = lmdb.open(
+                path, map_size=MAP_BYTES, subdir=False, mode=FILE_MODE, sync=False, metasync=False, max_readers=16
+            )
+            # The lock file gets the map's mode from LMDB; Exim's user has no business in it.
+            Path(f"{path}-lock").chmod(0o600)
+        except (lmdb.Error, OSError) as error:
+            raise StoreError(f"relay map {path}: cannot be opened: {error}") from error
+
+    def apply(self, changes: Mapping[str, int | None]) -> None:
+        """Publish changes in one transaction: an expiry to put, None to take the address out."""
+        if not changes:
+            return
+        try:
+            with self._env.begin(write=True) as txn:
+                for address in sorted(changes):
+                    expires_at = changes[address]
+                    key = address.encode("ascii")
+                    if expires_at is None:
+                        txn.delete(key)
+                    else:
+                        txn.put(key, record(address, expires_at))
+        except lmdb.Error as error:
+            raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
+
+    def replace(self, entries: Iterable[tuple[str, int]]) -> None:
+        """Make the map hold exactly these entries, in one transaction: readers see the old or the new."""
+        try:
+            with self._env.begin(write=True) as txn:
+                txn.drop(self._env.open_db(txn=txn), delete=False)
+                for address, expires_at in sorted(entries):
+                    txn.put(address.encode("ascii"), record(address, expires_at))
+        except lmdb.Error as error:
+            raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Close the file; the object is of no use afterwards."""
+        self._env.close()
+
+
+class MapReader:
+    """Reads the map as Exim's side does: read-only, without a lock, and notices a file that was replaced.
+
+    `expiry` raises StoreError when the map is missing or unreadable: the caller answers "no".
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._env: lmdb.Environment | None = None
+        self._identity: tuple[int, int] | None = None
+        self._page_bytes = 4096
+
+    def expiry(self, address: str) -> int | None:
+        """The expiry stored for a canonical address, or None; a miss is looked at a second time."""
+        key = address.encode("ascii")
+        for _look in range(2):
+            try:
+                with self._open().begin(buffers=False) as txn:
+                    value = txn.get(key)
+            except (lmdb.Error, OSError) as error:
+                self.close()
+                raise StoreError(f"relay map {self.path}: cannot be read: {error}") from error
+            if value is not None and (expires_at := read_record(address, value)) is not None:
+                return expires_at
+        return None
+
+    def _open(self) -> lmdb.Environment:
+        status = os.stat(self.path)  # noqa: PTH116 - on the path of every lookup
+        identity = (status.st_dev, status.st_ino)
+        if self._env is not None and identity != self._identity:
+            self.close()
+        if self._env is None:
+            self._env = lmdb.open(
+                self.path, subdir=False, readonly=True, lock=False, create=False, map_size=MAP_BYTES, max_readers=1
+            )
+            self._identity = identity
+            self._page_bytes = self._env.stat()["psize"]
+        # A file cut short under us would kill the process (SIGBUS) at the first page that is gone; the two
+        # header pages come first, as reading the number of pages touches them.
+        if status.st_size < 2 * self._page_bytes or status.st_size < self._pages() * self._page_bytes:
+            raise OSError(f"the file is cut short at {status.st_size} bytes")
+        return self._env
+
+    def _pages(self) -> int:
+        assert self._env is not None
+        return int(self._env.info()["last_pgno"]) + 1
+
+    def close(self) -> None:
+        """Forget the open file; the next look opens it again."""
+        if self._env is not None:
+            with contextlib.suppress(lmdb.Error):
+                self._env.close()
+        self._env = None
+        self._identity = None
