@@ -136,6 +136,11 @@ def from_mapping(table: Mapping[str, Any], where: str) -> Config:
     return Config(**values, sources=sources)
 
 
+def unnamed_source() -> SourceConfig:
+    """A source with every default, for lines that come from no configured file."""
+    return SourceConfig(**_values({}, SOURCE_SETTINGS, "default"))
+
+
 def _source(table: Mapping[str, Any], where: str) -> SourceConfig:
     values = _values(table, SOURCE_SETTINGS, where)
     if not values["path"]:

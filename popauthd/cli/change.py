@@ -1,0 +1,51 @@
+"""grant and revoke: changes, all made by the running watcher through its control socket."""
+
+from __future__ import annotations
+
+import argparse
+
+from popauthd.cli.common import Commands, ask_watcher, client
+from popauthd.errors import UsageError
+from popauthd.settings import duration_ms
+from popauthd.text import safe, stamp
+
+
+def add(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands."""
+    grant_parser = commands.add_parser("grant", parents=[common], help="let ADDRESS relay without a login")
+    grant_parser.add_argument("address", metavar="ADDRESS")
+    grant_parser.add_argument("--for", dest="length", metavar="TIME", help="such as 30m or 2h; default: the lifetime")
+    grant_parser.set_defaults(run=grant)
+    revoke_parser = commands.add_parser("revoke", parents=[common], help="take back every grant made up to now")
+    whom = revoke_parser.add_mutually_exclusive_group(required=True)
+    whom.add_argument("address", metavar="ADDRESS", nargs="?", help="revoke this address")
+    whom.add_argument("--user", help="revoke this user; others on the same addresses keep theirs")
+    whom.add_argument("--all", action="store_true", help="revoke everybody")
+    revoke_parser.set_defaults(run=revoke)
+
+
+def grant(options: argparse.Namespace) -> int:
+    """Grant an address by hand."""
+    request: dict[str, object] = {"command": "grant", "address": client(options.address)}
+    if options.length is not None:
+        text = options.length
+        try:
+            request["seconds"] = duration_ms(int(text) if text.isdigit() else text) // 1000
+        except ValueError as error:
+            raise UsageError(f"--for {safe(text)}: {error}") from error
+    reply = ask_watcher(options, **request)
+    print(f"{reply['address']} may relay until {stamp(reply['expires_at'])}")
+    return 0
+
+
+def revoke(options: argparse.Namespace) -> int:
+    """Revoke an address, a user or everybody; a newer login opens the address again."""
+    if options.all:
+        reply, whom = ask_watcher(options, command="revoke", what="all"), "everybody"
+    elif options.user is not None:
+        reply, whom = ask_watcher(options, command="revoke", user=options.user), safe(options.user)
+    else:
+        whom = client(options.address)
+        reply = ask_watcher(options, command="revoke", address=whom)
+    print(f"revoked {whom}: {reply['addresses']} address(es) could relay until now; a newer login opens again")
+    return 0

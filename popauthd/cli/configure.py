@@ -1,0 +1,35 @@
+"""config check and config show."""
+
+from __future__ import annotations
+
+import argparse
+
+from popauthd import config
+from popauthd.assembly import recogniser
+from popauthd.cli.common import Commands, settings
+
+
+def add(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands."""
+    config_parser = commands.add_parser("config", parents=[common], help="look at the configuration")
+    what = config_parser.add_subparsers(metavar="check|show", required=True)
+    what.add_parser("check", parents=[common], help="is it right? exit 78 and the reason if not").set_defaults(
+        run=check
+    )
+    what.add_parser("show", parents=[common], help="every setting as it is in force").set_defaults(run=show)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Read the configuration as the daemon would; errors are raised."""
+    loaded = settings(options)
+    for source in loaded.followed():
+        recogniser(source)
+    print(f"the configuration is right; it follows {', '.join(source.path for source in loaded.followed())}")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print every setting, defaults included."""
+    for key, value in config.shown(settings(options)):
+        print(f"{key} = {value}")
+    return 0

@@ -1,0 +1,123 @@
+"""check, list, status: questions that change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import time
+
+from popauthd.books import Books, LoginRow
+from popauthd.cli.common import Commands, ask_watcher, client, open_books, settings
+from popauthd.errors import StoreError
+from popauthd.policy import REASONS
+from popauthd.relaymap import MapReader
+from popauthd.text import length_of_time, safe, stamp
+
+MAY, MAY_NOT, TROUBLE = 0, 1, 2
+
+
+def add(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add this group's commands."""
+    check_parser = commands.add_parser(
+        "check", parents=[common], help="may ADDRESS relay, and why (exit 0 yes, 1 no, 2 trouble)"
+    )
+    check_parser.add_argument("address", metavar="ADDRESS")
+    check_parser.set_defaults(run=check, trouble=TROUBLE)
+    list_parser = commands.add_parser("list", parents=[common], help="every address that may relay now")
+    list_parser.add_argument("--json", action="store_true", help="one JSON array")
+    list_parser.set_defaults(run=list_addresses)
+    status_parser = commands.add_parser("status", parents=[common], help="how the running watcher is")
+    status_parser.add_argument("--json", action="store_true", help="one JSON object")
+    status_parser.set_defaults(run=status)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Ask the map as Exim does, and the books for the reason."""
+    loaded = settings(options)
+    wanted = client(options.address)
+    now = int(time.time())
+    expires_at = MapReader(loaded.map_path).expiry(wanted)
+    may = expires_at is not None and now < expires_at
+    if may and expires_at is not None:
+        print(f"{wanted}: yes, for {length_of_time(expires_at - now)} more (until {stamp(expires_at)})")
+    else:
+        print(f"{wanted}: no")
+    with contextlib.suppress(StoreError):  # private: whoever may only read the map gets the bare answer
+        explain(open_books(loaded), wanted, now, may=may)
+    return MAY if may else MAY_NOT
+
+
+def explain(books: Books, wanted: str, now: int, *, may: bool) -> None:
+    """Print what the books know of an address: its logins, what stands against them, what was refused."""
+    with books.reading() as reading:
+        rows = sorted(reading.logins(wanted), key=lambda row: -row.login_at)
+        revoked = {row: reading.revoked_at(row.address, row.user) for row in rows}
+        refusal = reading.refusal(wanted)
+    books.close()
+    for row in rows[:10]:
+        print("  " + login_line(row, revoked[row], now))
+    if not rows:
+        print("  no login from this address is remembered; has its user fetched mail, and from this address?")
+    elif not may:
+        print("  to relay again: fetch mail from this address, then send")
+    if refusal is not None and refusal.at is not None:
+        why = REASONS.get(refusal.reason, refusal.reason)
+        user = f" by {safe(refusal.user)}" if refusal.user else ""
+        print(f"  last refused login: {stamp(refusal.at)}{user}: {refusal.reason}: {why}")
+
+
+def login_line(row: LoginRow, revoked_at: int, now: int) -> str:
+    """One remembered login as a line."""
+    who = f"login by {safe(row.user)}" if row.user else "granted by hand"
+    if row.login_at <= revoked_at:
+        state = f"revoked {length_of_time(now - revoked_at)} ago"
+    elif row.expires_at <= now:
+        state = f"expired {length_of_time(now - row.expires_at)} ago"
+    else:
+        state = f"{length_of_time(row.expires_at - now)} left"
+    return f"{stamp(row.login_at)} {who} ({row.format}): {state}"
+
+
+def list_addresses(options: argparse.Namespace) -> int:
+    """Every address that may relay, with the time left and who opened it."""
+    now = int(time.time())
+    books = open_books(settings(options))
+    found = []
+    with books.reading() as reading:
+        for address, expires_at in reading.published():
+            if expires_at > now:
+                users = [
+                    row.user
+                    for row in reading.logins(address)
+                    if row.expires_at > now and row.login_at > reading.revoked_at(address, row.user)
+                ]
+                found.append(
+                    {"address": address, "expires_at": expires_at, "seconds_left": expires_at - now, "users": users}
+                )
+    books.close()
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    for entry in sorted(found, key=lambda entry: -int(str(entry["seconds_left"]))):
+        users = [safe(user) or "(by hand)" for user in list(entry["users"])[:5]]  # type: ignore[call-overload]
+        print(f"{entry['address']:<39} {length_of_time(int(str(entry['seconds_left']))):>8}  {', '.join(users)}")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """What the running watcher says of itself. Exit 0 if all is well, 2 if it is degraded."""
+    reply = ask_watcher(options, command="status")
+    if options.json:
+        print(json.dumps(reply, indent=1))
+        return TROUBLE if reply["degraded"] else 0
+    print(f"popauthd {reply['version']}, pid {reply['pid']}: {reply['degraded'] or 'well'}")
+    print(f"addresses that may relay: {reply['addresses']}")
+    for source in reply["sources"]:
+        last = source.pop("last_login_at")
+        name = source.pop("name")
+        seen = f"last login {length_of_time(reply['now'] - last)} ago" if last else "no login seen since the start"
+        print(f"following {safe(name)}: {seen}")
+        print("  " + ", ".join(f"{key} {safe(str(value))}" for key, value in source.items()))
+    print("today: " + (", ".join(f"{name} {number}" for name, number in sorted(reply["today"].items())) or "nothing"))
+    return TROUBLE if reply["degraded"] else 0

@@ -1,0 +1,79 @@
+"""What the control socket can ask of the running watcher: one function a command, in one table."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from popauthd import __version__, address
+from popauthd.errors import UsageError
+from popauthd.policy import REASONS, never_reason
+from popauthd.text import safe
+from popauthd.watcher import Watcher
+
+log = logging.getLogger("popauthd.watch")
+
+LONGEST_GRANT_SECONDS = 7 * 86400
+Command = Callable[[Watcher, Mapping[str, Any]], dict[str, Any]]
+
+
+def status(watcher: Watcher, _request: Mapping[str, Any]) -> dict[str, Any]:
+    """How the watcher is."""
+    return {"version": __version__, "pid": os.getpid(), **watcher.status()}
+
+
+def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Grant an address by hand, for `seconds` (the lifetime if not given)."""
+    client = _client(request)
+    seconds = request.get("seconds", watcher.limits.lifetime_seconds)
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= LONGEST_GRANT_SECONDS:
+        raise UsageError(f"a grant lasts between 1 second and {LONGEST_GRANT_SECONDS // 86400} days")
+    if reason := never_reason(client, watcher.limits):
+        raise UsageError(f"{client} may never relay by address ({reason}): {REASONS[reason]}")
+    now = watcher.now()
+    with watcher.books.writing() as writing:
+        made = writing.grant_by_hand(str(client), now, now + seconds)
+        stands_until = writing.expiry(str(client))
+        writing.count({"granted.by-hand": 1}, now)
+        watcher.changed(writing.changes)
+    log.info("granted by hand address=%s expires_at=%d", made.address, made.expires_at)
+    return {"address": made.address, "expires_at": stands_until}
+
+
+def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Revoke what was granted up to now to an address, a user, or everybody (`what` is "all")."""
+    now = watcher.now()
+    user = request.get("user")
+    with watcher.books.writing() as writing:
+        if request.get("what") == "all":
+            closed, whom = writing.revoke_all(now), "everybody"
+        elif isinstance(user, str) and user:
+            closed, whom = writing.revoke_user(user, now), f"user={safe(user)}"
+        else:
+            client = str(_client(request))
+            closed, whom = int(writing.revoke_address(client, now)), f"address={client}"
+        writing.count({"revoked": closed}, now)
+        watcher.changed(writing.changes)
+    log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
+    return {"revoked_at": now, "addresses": closed}
+
+
+COMMANDS: dict[str, Command] = {"status": status, "grant": grant, "revoke": revoke}
+
+
+def handle(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out one control request. Raises a PopauthdError, which becomes the reply."""
+    command = COMMANDS.get(str(request.get("command")))
+    if command is None:
+        raise UsageError(f"unknown command; known are {', '.join(COMMANDS)}")
+    return command(watcher, request)
+
+
+def _client(request: Mapping[str, Any]) -> address.Address:
+    text = request.get("address")
+    client = address.parse(text) if isinstance(text, str) else None
+    if client is None:
+        raise UsageError(f"{safe(str(text))} is not an IPv4 or IPv6 address")
+    return client

@@ -1,0 +1,204 @@
+"""Where the concrete parts meet: `popauthd watch`, `popauthd respond`, `popauthd run`.
+
+watch is the one writer: it follows the logs and keeps books, map and host list. respond answers Exim
+from the map and needs nothing else. run starts both as its children and ends when one of them does.
+All end cleanly on SIGTERM and SIGINT; exit codes are those of sysexits.h.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import grp
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from popauthd import __version__, config
+from popauthd.commands import handle
+from popauthd.control import ControlServer, listen
+from popauthd.errors import ConfigError, PopauthdError, StoreError
+from popauthd.policy import Limits
+
+log = logging.getLogger("popauthd")
+
+POLL_SECONDS = 1.0  # events only wake; the log is looked at this often anyway
+STOP_SECONDS = 5.0
+
+
+class Signals:
+    """SIGTERM and SIGINT as a flag and a readable file descriptor."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+
+    def _on_stop(self, _number: int, _frame: object) -> None:
+        self.stop = True
+
+    def wake(self) -> None:
+        """Make the descriptor readable; may be called from any thread."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, b"\0")
+
+    def drain(self) -> None:
+        """Take what made the descriptor readable."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.reader, 4096):
+                pass
+
+
+def prepare_run_dir(settings: config.Config) -> None:
+    """Make run_dir (2750, group as configured, so what is made in it is Exim's to read) if it is missing."""
+    directory = Path(settings.run_dir)
+    try:
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+            with contextlib.suppress(KeyError, PermissionError):
+                os.chown(directory, -1, grp.getgrnam(settings.group).gr_gid)
+            directory.chmod(0o2750)
+    except OSError as error:
+        raise ConfigError(f"run_dir {directory}: cannot be made: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def only_writer(settings: config.Config) -> Iterator[None]:
+    """Hold the lock that makes this process the one writer. Raises StoreError if another has it."""
+    directory = Path(settings.state_dir)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"state_dir {directory}: cannot be used: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(f"{directory}: another watcher is running on these books") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def limits(settings: config.Config) -> Limits:
+    """The part of the configuration that policy needs."""
+    return Limits(
+        settings.lifetime_seconds,
+        settings.future_seconds,
+        settings.never,
+        settings.own_addresses,
+        settings.grant_loopback,
+    )
+
+
+def watch(settings: config.Config, parent: int) -> None:
+    """Run the watcher until told to stop, or until the process `parent` is gone (0: nobody's child)."""
+    # The stores and log libraries are the watcher's alone: respond must not pay for them.
+    from popauthd.assembly import build, build_waker
+
+    followed = settings.followed()
+    signals = Signals()
+    prepare_run_dir(settings)
+    selector = selectors.DefaultSelector()
+    selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
+    with only_writer(settings), contextlib.ExitStack() as stack:
+        watcher = build(settings, followed, limits(settings))
+        stack.callback(watcher.close)
+        watcher.start()
+        waker = build_waker(followed, signals.wake)
+        stack.callback(waker.stop)
+        listener = stack.enter_context(listen(settings.control_path, 0o600))
+        control = ControlServer(listener, lambda request: handle(watcher, request), selector)
+        stack.callback(control.close)
+        log.info("watching %s", ", ".join(source.path for source in followed))
+        more = True
+        while not signals.stop and parent in (0, os.getppid()):
+            for key, _events in selector.select(0 if more else POLL_SECONDS):
+                key.data()
+            more = watcher.turn()
+            control.drop_slow()
+    log.info("stopped")
+
+
+def respond(settings: config.Config, parent: int) -> None:
+    """Run the responder until told to stop, or until the process `parent` is gone (0: nobody's child)."""
+    from popauthd.relaymap import MapReader
+    from popauthd.responder import Responder
+
+    signals = Signals()
+    prepare_run_dir(settings)
+    with listen(settings.lookup_path, 0o660) as listener:
+        responder = Responder(listener, MapReader(settings.map_path), settings.hold_no_ms)
+        log.info("answering on %s", settings.lookup_path)
+        while not signals.stop and parent in (0, os.getppid()):
+            responder.turn(POLL_SECONDS)
+        responder.close()
+    log.info("stopped")
+
+
+def run(settings: config.Config, arguments: Sequence[str]) -> None:
+    """Run watcher and responder as children; when one ends, stop the other. Raises PopauthdError then."""
+    settings.followed()  # say what is wrong once, here, rather than twice below
+    prepare_run_dir(settings)
+    watched = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    command = [sys.executable, "-m", "popauthd", *arguments, "--parent", str(os.getpid())]
+    children = {
+        part: subprocess.Popen([*command, part], preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, watched))
+        for part in ("watch", "respond")
+    }
+    try:
+        died = None
+        while died is None and signal.sigwait(watched) == signal.SIGCHLD:
+            died = next((part for part, child in children.items() if child.poll() is not None), None)
+    finally:
+        for child in children.values():
+            child.terminate()
+        for child in children.values():
+            try:
+                child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+    if died is not None:
+        error = PopauthdError(f"{died} ended with {children[died].returncode}; stopped the other part as well")
+        error.exit_code = max(children[died].returncode, 1)
+        raise error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `popauthd` command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="popauthd", description="POP-before-SMTP for Dovecot and Exim.")
+    parser.add_argument("--version", action="version", version=f"popauthd {__version__}")
+    parser.add_argument("--config", metavar="FILE", help=f"configuration (default: {config.DEFAULT_PATH})")
+    parser.add_argument("--debug", action="store_true", help="log more")
+    parser.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("part", choices=("watch", "respond", "run"), help="watcher, responder, or both")
+    options = parser.parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if options.debug else logging.INFO,
+        format=f"popauthd-{options.part}: %(levelname)s: %(message)s",
+    )
+    try:
+        settings = config.load(options.config)
+        if options.part == "run":
+            given = ["--config", options.config] if options.config else []
+            run(settings, [*given, *(["--debug"] if options.debug else [])])
+        else:
+            {"watch": watch, "respond": respond}[options.part](settings, options.parent)
+    except PopauthdError as error:
+        log.error("%s", error)  # noqa: TRY400 - a message for the administrator, not a traceback
+        return error.exit_code
+    return 0

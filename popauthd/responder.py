@@ -1,0 +1,160 @@
+"""The responder: answers Exim on a unix socket from the relay map alone.
+
+One process, one non-blocking loop; no thread per client, no access to logs, books or network. A client
+that is silent or slow is dropped after CLIENT_SECONDS. A "no" is held for up to `hold_ms` while the map
+is looked at again, for a client that sends right after its login. Anything but a clean "yes" from the
+map is "no": missing map, garbage, a bad request. When all MAX_CLIENTS places are taken, the client that
+has waited longest is answered "no" and makes room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import selectors
+import socket
+import time
+from collections.abc import Callable
+
+from popauthd.errors import StoreError
+from popauthd.protocol import LOOKUP_BYTES, NEED_MORE, NO, YES, Bad, Lookup, read_lookup
+from popauthd.relaymap import MapReader
+from popauthd.text import Quiet
+
+log = logging.getLogger("popauthd.respond")
+
+CLIENT_SECONDS = 2.0
+MAX_CLIENTS = 512
+LOOK_AGAIN_SECONDS = 0.005
+ACCEPT_AT_ONCE = 64  # connections a turn, so that a flood of them cannot starve those already open
+
+
+class _Client:
+    __slots__ = ("connection", "data", "ended", "gone_at", "held_until", "request")
+
+    def __init__(self, connection: socket.socket, gone_at: float) -> None:
+        self.connection = connection
+        self.data = b""
+        self.ended = False
+        self.request: Lookup | None = None
+        self.gone_at = gone_at
+        self.held_until = 0.0
+
+
+class Responder:
+    """The loop. `listener`: a bound, listening unix socket. `clock` tells epoch seconds (the expiry's clock)."""
+
+    def __init__(
+        self, listener: socket.socket, reader: MapReader, hold_ms: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._listener = listener
+        self._reader = reader
+        self._hold_seconds = hold_ms / 1000
+        self._clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._clients: dict[int, _Client] = {}
+        self._timers: list[tuple[float, int, _Client]] = []
+        self._order = itertools.count()
+        self._quiet = Quiet(log)
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
+
+    def turn(self, at_most_seconds: float) -> None:
+        """Wait for what happens next, at most so long, and serve it."""
+        wait = at_most_seconds
+        if self._timers:
+            wait = min(wait, max(0.0, self._timers[0][0] - time.monotonic()))
+        for key, _events in self._selector.select(wait):
+            if key.fileobj is self._listener:
+                self._accept()
+            else:
+                self._receive(key.data)
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            client = heapq.heappop(self._timers)[2]
+            if client.connection.fileno() in self._clients:
+                self._look(client) if client.request else self._answer(client, NO)
+
+    def close(self) -> None:
+        """Answer nobody any more; the listener stays the caller's."""
+        for client in list(self._clients.values()):
+            self._answer(client, NO)
+        self._selector.close()
+        self._reader.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                connection, _peer = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._quiet.warn("accept", f"cannot accept a client: {error.strerror}")
+                return
+            connection.setblocking(False)
+            if len(self._clients) >= MAX_CLIENTS:
+                self._quiet.warn("full", f"more than {MAX_CLIENTS} clients at once; dropping the oldest")
+                self._answer(next(iter(self._clients.values())), NO)
+            client = _Client(connection, time.monotonic() + CLIENT_SECONDS)
+            self._clients[connection.fileno()] = client
+            self._selector.register(connection, selectors.EVENT_READ, client)
+            self._wake_at(client.gone_at, client)
+            self._receive(client)  # the request is mostly there already
+
+    def _receive(self, client: _Client) -> None:
+        if client.connection.fileno() not in self._clients:
+            return  # answered earlier in this turn
+        try:
+            data = client.connection.recv(LOOKUP_BYTES + 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(client)
+            return
+        if client.request is not None:
+            # More after a whole request, or the client went away while its "no" was held.
+            self._selector.unregister(client.connection) if data == b"" else self._answer(client, NO)
+            return
+        client.data += data
+        client.ended = data == b""
+        request = read_lookup(client.data, ended=client.ended)
+        if isinstance(request, Bad):
+            self._quiet.warn("bad", f"bad request, answered no: {request.why}")
+            self._answer(client, NO)
+        elif isinstance(request, Lookup):
+            client.request = request
+            client.held_until = time.monotonic() + self._hold_seconds
+            self._look(client)
+        else:
+            assert request is NEED_MORE
+
+    def _look(self, client: _Client) -> None:
+        assert client.request is not None
+        try:
+            expires_at = self._reader.expiry(client.request.address)
+        except StoreError as error:
+            self._quiet.warn("map", f"answering no: {error}")
+            expires_at = None
+        now = time.monotonic()
+        if expires_at is not None and self._clock() < expires_at:
+            self._answer(client, YES)
+        elif now >= client.held_until:
+            self._answer(client, NO)
+        else:
+            self._wake_at(min(now + LOOK_AGAIN_SECONDS, client.held_until), client)
+
+    def _wake_at(self, at: float, client: _Client) -> None:
+        heapq.heappush(self._timers, (at, next(self._order), client))
+
+    def _answer(self, client: _Client, reply: bytes) -> None:
+        with contextlib.suppress(OSError):
+            client.connection.send(reply, socket.MSG_NOSIGNAL)  # three bytes into an empty buffer: never short
+        self._drop(client)
+
+    def _drop(self, client: _Client) -> None:
+        del self._clients[client.connection.fileno()]
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(client.connection)
+        client.connection.close()

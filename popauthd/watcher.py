@@ -1,0 +1,260 @@
+"""The watcher: take lines, recognise, decide, commit, publish. The one writer of books and map.
+
+A batch is what one chunk of one log taught. It is entered into the books together with the place
+in the log, and the map is changed inside that transaction just before it is committed: a crash
+between the two leaves a map that the next start derives anew. If the books cannot be written (disk
+full), the batch is kept and tried again; nothing more is read until it is in, and the map goes on answering.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from popauthd import clock as clocks
+from popauthd import hostlist
+from popauthd.books import Books
+from popauthd.errors import SourceError, StoreError
+from popauthd.formats import Recogniser
+from popauthd.model import Grant, Login, Refusal
+from popauthd.policy import Limits, decide
+from popauthd.relaymap import MapWriter
+from popauthd.sources import Source
+from popauthd.text import Quiet, safe
+
+log = logging.getLogger("popauthd.watch")
+
+CHUNKS_A_TURN = 8  # of each source, so that control and sweeping come to their turn while catching up
+FORGET_EVERY_SECONDS = 600
+LIST_DUTY = 10  # writing a long host list may take at most a tenth of the time
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one chunk of one source taught, waiting to be committed."""
+
+    source: str
+    place: bytes
+    grants: dict[tuple[str, str], Grant] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    last_login_at: int = 0
+
+
+@dataclass(slots=True)
+class Followed:
+    """A source with the recogniser of its lines."""
+
+    source: Source
+    recogniser: Recogniser
+    last_login_at: int = 0
+
+
+class Watcher:
+    """Owns books and map. Call `start` once, then `turn` whenever something may have happened."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        books: Books,
+        relay_map: MapWriter,
+        followed: list[Followed],
+        *,
+        host_list: str = "",
+        history_seconds: int = 86400,
+        clock: Callable[[], float] = time.time,
+        clock_offset: Callable[[], int] = clocks.offset,
+    ) -> None:
+        self.limits = limits
+        self.books = books
+        self.degraded = ""
+        self._map = relay_map
+        self._followed = followed
+        self._host_list = host_list
+        self._history_seconds = history_seconds
+        self._clock = clock
+        self._clock_offset = clock_offset
+        self._pending: Batch | None = None
+        self._offset = 0
+        self._forget_at = 0
+        self._list_stale = True
+        self._list_at = 0.0
+        self._quiet = Quiet(log)
+
+    def start(self) -> None:
+        """Bring books and map in line with the clock and each other, and find the place in every log."""
+        now = self.now()
+        boot = clocks.boot_id()
+        self._offset = self._clock_offset()
+        with self.books.writing() as writing:
+            before = writing.clock()
+            if before is not None and before[0] == boot and before[1] - self._offset >= clocks.STEP_SECONDS:
+                writing.clock_was_set_back(before[1] - self._offset, now)
+            writing.set_clock(boot, self._offset)
+            while writing.sweep(now):
+                pass
+            self._map.replace(writing.published())
+            places = {item.source.name: writing.place(item.source.name) for item in self._followed}
+        for item in self._followed:
+            item.source.resume(places[item.source.name], now - self.limits.lifetime_seconds)
+        self._write_host_list()
+
+    def now(self) -> int:
+        """Epoch seconds."""
+        return int(self._clock())
+
+    def turn(self) -> bool:
+        """Read what is new, and do what is due; True if there is more to read at once."""
+        try:
+            more = self._read()
+            self._housekeeping()
+        except StoreError as error:
+            self.degraded = str(error)
+            self._quiet.warn("store", f"degraded, trying again: {error}")
+            return False
+        self.degraded = ""
+        return more
+
+    def _read(self) -> bool:
+        more = False
+        if self._pending is not None:
+            self._commit(self._pending)
+        for item in self._followed:
+            for _ in range(CHUNKS_A_TURN):
+                try:
+                    chunk = item.source.read(self.now())
+                except SourceError as error:
+                    self._quiet.warn(item.source.name, f"cannot read: {error}")
+                    break
+                for gap in item.source.take_gaps():
+                    self._quiet.warn("gap", f"gap in source={item.source.name}: {gap.what}")
+                    with self.books.writing() as writing:
+                        writing.count({"gap": 1}, gap.at)
+                if chunk is None:
+                    break
+                self._commit(self._learn(item, chunk.block, chunk.place, chunk.written_after))
+            else:
+                more = True
+        return more
+
+    def _learn(self, item: Followed, block: bytes, place: bytes, written_after: int | None) -> Batch:
+        now = self.now()
+        batch = Batch(item.source.name, place)
+        events, lines = item.recogniser.block(block, now, written_after)
+        batch.counts["lines"] = lines
+        for event in events:
+            verdict = decide(event, self.limits, now) if isinstance(event, Login) else event
+            if isinstance(event, Login):
+                batch.counts["login"] += 1
+                item.last_login_at = max(item.last_login_at, min(event.at, now))
+            if isinstance(verdict, Grant):
+                key = verdict.address, verdict.user
+                newest = batch.grants.get(key)
+                if newest is None or newest.login_at < verdict.login_at:
+                    batch.grants[key] = verdict
+            elif isinstance(verdict, Refusal):
+                batch.counts[f"refused.{verdict.reason}"] += 1
+                batch.refusals.append(verdict)
+        return batch
+
+    def _commit(self, batch: Batch) -> None:
+        """Enter a batch and its place in one transaction. On StoreError it stays pending, unchanged."""
+        self._pending = batch
+        counts = Counter(batch.counts)
+        opened: list[Grant] = []
+        refusals = list(batch.refusals)
+        with self.books.writing() as writing:
+            for grant in batch.grants.values():
+                new = writing.expiry(grant.address) is None
+                if not writing.grant(grant):
+                    refusals.append(Refusal("revoked", grant.login_at, grant.address, grant.user, grant.format))
+                    counts["refused.revoked"] += 1
+                elif new:
+                    opened.append(grant)
+            for refusal in refusals:
+                writing.refuse(refusal)
+            writing.set_place(batch.source, batch.place)
+            writing.count(counts, self.now())
+            self._publish(writing.changes)
+        self._pending = None
+        for grant in opened:
+            log.info(
+                "granted address=%s expires_at=%d user=%s source=%s",
+                grant.address, grant.expires_at, safe(grant.user), batch.source,
+            )  # fmt: skip
+        for refusal in refusals:
+            self._quiet.warn(
+                refusal.reason,
+                f"refused reason={refusal.reason} address={safe(refusal.address)} user={safe(refusal.user)} "
+                f"source={batch.source}",
+            )
+
+    def _publish(self, changes: dict[str, int | None]) -> None:
+        if changes:
+            self._map.apply(changes)
+            self._list_stale = True
+
+    def _housekeeping(self) -> None:
+        now = self.now()
+        self._mind_the_clock(now)
+        with self.books.reading() as reading:
+            due = reading.anything_due(now)
+        if due:
+            with self.books.writing() as writing:
+                writing.sweep(now)
+                self._publish(writing.changes)
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_EVERY_SECONDS
+            with self.books.writing() as writing:
+                writing.forget(now, self._history_seconds)
+        self._write_host_list()
+
+    def _mind_the_clock(self, now: int) -> None:
+        step = self._clock_offset() - self._offset
+        if abs(step) < clocks.STEP_SECONDS:
+            return
+        log.warning("the wall clock was set by seconds=%+d; grants end when they would have ended", step)
+        with self.books.writing() as writing:
+            if step < 0:
+                writing.clock_was_set_back(-step, now)
+            writing.set_clock(clocks.boot_id(), self._offset + step)
+            self._publish(writing.changes)
+        self._offset += step
+        self._forget_at = now
+
+    def _write_host_list(self) -> None:
+        if not self._host_list or not self._list_stale or time.monotonic() < self._list_at:
+            return
+        began = time.monotonic()
+        with self.books.reading() as reading:
+            entries = list(reading.published())
+        hostlist.write(self._host_list, entries)
+        self._list_stale = False
+        self._list_at = time.monotonic() + LIST_DUTY * (time.monotonic() - began)
+
+    def changed(self, changes: dict[str, int | None]) -> None:
+        """Publish what a command changed; called inside its transaction."""
+        self._publish(changes)
+
+    def status(self) -> dict[str, Any]:
+        """What `popauthctl status` shows of the running watcher."""
+        now = self.now()
+        with self.books.reading() as reading:
+            today = reading.counters(time.strftime("%Y-%m-%d", time.gmtime(now)))
+            addresses = reading.published_count()
+        sources = [
+            {"name": item.source.name, **item.source.state(), "last_login_at": item.last_login_at or None}
+            for item in self._followed
+        ]
+        return {"now": now, "degraded": self.degraded, "addresses": addresses, "sources": sources, "today": today}
+
+    def close(self) -> None:
+        """Close sources, map and books."""
+        for item in self._followed:
+            item.source.close()
+        self._map.close()
+        self.books.close()
