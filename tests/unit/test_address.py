@@ -1,0 +1,61 @@
+"""popauthd.address: what is an address, and what is its one canonical text."""
+
+from __future__ import annotations
+
+import pytest
+
+from popauthd import address
+
+CANONICAL = [
+    ("IPv4", "192.0.2.10", "192.0.2.10"),
+    ("IPv6 upper case and long", "2001:DB8:1:0:0::10", "2001:db8:1::10"),
+    ("IPv6 written out", "2001:0db8:0000:0000:0000:0000:0000:0007", "2001:db8::7"),
+    ("IPv4-mapped", "::ffff:192.0.2.10", "192.0.2.10"),
+    ("IPv4-mapped in hex", "::FFFF:c000:020a", "192.0.2.10"),
+    ("longest text", "0000:0000:0000:0000:0000:ffff:192.168.100.200", "192.168.100.200"),
+]
+REFUSED = [
+    ("empty", ""),
+    ("leading zero", "192.0.2.010"),
+    ("out of range", "192.0.2.256"),
+    ("short form", "1"),
+    ("port", "192.0.2.10:993"),
+    ("two addresses", "192.0.2.10 192.0.2.11"),
+    ("blank behind", "192.0.2.10 "),
+    ("zone id", "fe80::1%eth0"),
+    ("Arabic-indic digit", "192.0.2.1١"),
+    ("NUL", "192.0.2.10\0"),
+    ("a megabyte", "1" * 1_000_000),
+    ("name", "localhost"),
+    ("network", "192.0.2.0/24"),
+]
+
+
+@pytest.mark.parametrize(("text", "canonical"), [row[1:] for row in CANONICAL], ids=[row[0] for row in CANONICAL])
+def test_an_address_has_one_canonical_text(text: str, canonical: str) -> None:
+    assert address.canonical(text) == canonical
+
+
+@pytest.mark.parametrize("text", [row[1] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_is_not_exactly_one_address_is_refused(text: str) -> None:
+    assert address.canonical(text) is None
+
+
+def test_a_mapped_network_becomes_an_ipv4_network() -> None:
+    assert str(address.network("::ffff:192.0.2.0/120")) == "192.0.2.0/24"
+
+
+@pytest.mark.parametrize(
+    "text", ["192.0.2.1/24", "10.0.0.0/33", "::ffff:0:0/80", "fe80::1%eth0", "x", "", "10.0.0.0/٨"]
+)
+def test_a_bad_network_is_refused_with_words(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        address.network(text)
+
+
+def test_networks_of_the_other_family_never_match() -> None:
+    everything = (address.network("0.0.0.0/0"), address.network("::/0"))
+    client = address.parse("2001:db8::1")
+    assert client is not None
+    assert address.inside(client, everything)
+    assert not address.inside(client, everything[:1])
