@@ -229,7 +229,7 @@ _DIRECTIVES: dict[str, tuple[bytes, str]] = {
     "%": (rb"%", ""),
     "{usecs}": (rb"[0-9]{6}", ""),  # Dovecot's own, src/lib/failures.c
 }
-_SHORT = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S", "%R": "%H:%M", "%D": "%m/%d/%y"}
+_SHORT = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S", "%R": "%H:%M"}
 _NEEDED = ("month", "day", "hour", "minute", "second")
 
 FieldsOf = Callable[[bytes], Fields | None]

@@ -1,0 +1,258 @@
+"""The grammar of Dovecot's login, proxy and session-end messages (1.x to 2.4, and 0.99's login).
+
+A login is taken only if the whole message holds: `imap-login: Login: ` or `pop3-login: Logged in: `,
+then elements joined by `, ` up to the end, read by name, each at most once. The attacker writes the
+user name of a failed login, so a message that holds in two ways is refused: no brackets in the user
+(brackets are what ends it), nothing unparsed, one rip.
+
+Source: Dovecot src/login-common (login-settings.c, client-common.c) at 1.1 to 2.4.4; seen on 2.3.19
+and 2.4.1.
+
+LIMIT: Dovecot 2.3 with an empty auth_username_chars lets a user name write a whole log line, byte
+for byte as Dovecot writes it. No reader of text can tell; the configuration check must.
+LIMIT: where login_log_format_elements has no method=%m, an ANONYMOUS login cannot be told.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from popauthd import address
+from popauthd.formats.framing import LEVEL
+from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
+
+NAME, OLD_NAME = "dovecot", "dovecot-0.99"
+
+# Cheap test, on the line in lower case: read() gives something that matters only if one of these is there.
+TRIGGERS = (b"rip=", b"login: ", b"logged in: ", b"disconnected", b"logged out", b"connection closed")
+
+_SUCCESS = re.compile(rb"log(?:in|ged in): [a-z_]+=|-login: (?:info: )?log(?:in|ged in): ")
+_PROCESS = re.compile(rb"(?P<service>imap|pop3|managesieve|submission)-login: (?:(?P<level>" + LEVEL + rb"): )?")
+_WORD = re.compile(rb"(?:Login|Logged in): ")
+_REPEATED = re.compile(rb"message repeated [0-9]+ times: \[")
+_END = re.compile(
+    rb"(?P<service>imap|pop3)\((?P<user>[^<>\x00-\x1f\x7f]*)\)<[0-9]{1,10}>"
+    rb"<(?P<session>[A-Za-z0-9+/:._@-]{1,255})>: (?P<level>Info: )?"
+    rb"(?:Disconnected: |Disconnected for inactivity|Logged out |Connection closed)"
+)
+# Beginnings of what a login process says about anything but a success.
+_FAILURES = (
+    b"Disconnected",
+    b"Aborted login",
+    b"Login aborted",
+    b"Login failed",
+    b"Internal login failure",
+    b"Maximum number of connections",
+    b"haproxy: ",
+    b"proxy(",
+    b"proxy: ",
+    b"ID sent: ",
+    b"Connection closed",
+    b"Logged out",
+)
+_PROTOCOLS = {b"imap": "imap", b"pop3": "pop3"}
+
+
+def looks_like_login(low: bytes) -> bool:
+    """Whether a line, in lower case, carries the text of a login anywhere."""
+    return _SUCCESS.search(low) is not None or (b"rip=" in low and b"user=<" in low)
+
+
+def read(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
+    """What a message of Dovecot says, or None if nothing that matters.
+
+    level: the level the head carried, if it did. levelled: the text must carry it. Never raises.
+    """
+    found = _PROCESS.match(text)
+    if found is None:
+        return _other_process(text, level, levelled, at)
+    given = found["level"] if level is None else level
+    message = text[found.end() :]
+    word = _WORD.match(message)
+    if word is None:
+        return _no_success(found["service"], message, given, at)
+    if given not in (None, b"Info") or (given is None and levelled) or (level and found["level"]):
+        return Refusal("no-level", at, format=NAME)
+    elements = _elements(message[word.end() :])
+    if elements is None:
+        return Refusal("bad-elements", at, format=NAME)
+    protocol = _PROTOCOLS.get(found["service"])
+    if protocol is None:
+        return Ignored("other-service", NAME)
+    return _login(elements, protocol, at)
+
+
+def _other_process(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
+    if looks_like_login(text.lower()):
+        return Refusal("repeated" if _REPEATED.match(text) else "wrong-process", at, format=NAME)
+    end = _END.match(text)
+    if end is None or level is not None or (levelled and end["level"] is None):
+        return None
+    return SessionEnd(at, end["session"].decode(), _text(end["user"]), _PROTOCOLS[end["service"]], NAME)
+
+
+def _no_success(service: bytes, message: bytes, level: bytes | None, at: int) -> Event:
+    """A login process's message that does not begin as a success does."""
+    low = message.lower()
+    if level in (None, b"Info") and message.startswith(b"proxy(") and b": started proxying " in low:
+        return Refusal("proxy-line", at, format=NAME)
+    if _SUCCESS.search(low) or low.count(b"rip=") > 1:
+        return Refusal("hostile-failure", at, format=NAME)
+    if message.startswith(_FAILURES) or level not in (None, b"Info"):
+        return Ignored("failure", NAME)
+    if b"rip=" in low and service in _PROTOCOLS:
+        return Refusal("unknown-message", at, format=NAME)
+    return Ignored("other", NAME)
+
+
+_SESSION = rb"[A-Za-z0-9+/:._@-]{1,255}"
+_METHOD = rb"[A-Z0-9_-]{1,20}"  # RFC 4422 3.1
+_CIPHER = rb"(?:TLS|SSL)v[0-9.]{1,5} with cipher [A-Za-z0-9_-]{1,64} \([0-9]{1,4}/[0-9]{1,4} bits\)"
+_BARE = (  # %c and %k: neither has a name. "TSL" is what 2.4's source says for one case.
+    rb"(?P<secured>secured|(?:TLS(?: handshaking)?|TSL)(?::[^,<>=\x00-\x1f\x7f]{1,500})?)|(?P<cipher>" + _CIPHER + rb")"
+)
+# A NUL stands for a hole that a crash left, and can join two lines; a CR never comes from Dovecot.
+_USER = rb"[^<>\x00\r\n]*"
+_ELEMENT = re.compile(
+    rb"(?:user=<(?P<user>" + _USER + rb")>"
+    rb"|(?P<key>[a-z][a-z0-9_]{0,31})=(?:<(?P<inside>[^<>,\x00-\x20\x7f]*)>|(?P<value>"
+    + _CIPHER
+    + rb"|[^<>,=\x00-\x20\x7f]*))"
+    rb"|" + _BARE + rb")(?P<more>, |\Z)"
+)
+
+
+class Elements(NamedTuple):
+    """The elements of a login by name, in the order of the line; b"" for a user that is not there."""
+
+    user: bytes
+    named: dict[str, bytes]
+
+
+def _elements(text: bytes) -> Elements | None:
+    """The elements of a login, or None if they cannot be read in exactly one way."""
+    named: dict[str, bytes] = {}
+    place, more = 0, b", "
+    while more:
+        found = _ELEMENT.match(text, place)
+        if found is None:
+            return None
+        name = found["key"].decode() if found["key"] else _kind(found)
+        if name in named or (name == "user" and found["user"] is None):
+            return None
+        named[name] = next((found[g] for g in ("user", "inside", "value", "secured", "cipher") if found[g]), b"")
+        place, more = found.end(), found["more"]
+    return Elements(named.get("user", b""), named)
+
+
+def _kind(found: re.Match[bytes]) -> str:
+    """The name of an element that is not written key=value."""
+    return next(name for name in ("user", "secured", "cipher") if found[name] is not None)
+
+
+_FORMS = {
+    "method": re.compile(_METHOD),
+    "mpid": re.compile(rb"[0-9]{1,10}"),
+    "session": re.compile(_SESSION),
+}
+
+
+def _login(elements: Elements, protocol: str, at: int) -> Event:
+    named = elements.named
+    user = _text(elements.user)
+    if not user:
+        return Refusal("no-user", at, format=NAME)
+    rip = named.get("rip")
+    if rip is None:
+        return Refusal("no-address", at, user=user, format=NAME)
+    if any(name in named and not form.fullmatch(named[name]) for name, form in _FORMS.items()):
+        return Refusal("bad-elements", at, user=user, format=NAME)
+    if not _is_address(rip) or ("lip" in named and not _is_address(named["lip"])):
+        return Refusal("bad-address", at, user=user, format=NAME)
+    client = rip.decode()
+    if named.get("method") == b"ANONYMOUS":
+        return Refusal("anonymous", at, client, user, NAME)
+    # By default lip, mpid and session follow rip: a line that ends with rip was cut, and the address may be too.
+    if next(reversed(named)) == "rip" and not {"lip", "mpid", "session"} & named.keys():
+        return Refusal("torn", at, "", user, NAME)
+    return Login(
+        at,
+        client,
+        user,
+        protocol,
+        named.get("method", b"").decode(),
+        named.get("secured", b"").startswith(b"T"),
+        named.get("session", b"").decode(),
+        named.get("lip", b"").decode(),
+        NAME,
+    )
+
+
+def _is_address(text: bytes) -> bool:
+    return text.isascii() and address.parse(text.decode()) is not None
+
+
+def _text(user: bytes) -> str:
+    return user.decode("utf-8", "backslashreplace")
+
+
+_OLD_LOGIN = re.compile(
+    rb"(?P<service>imap|pop3)-login: Login: (?P<user>[^\[\]<>\x00-\x20\x7f]{1,255}) \[(?P<rip>[0-9A-Fa-f:.]{2,45})\]"
+)
+
+
+def read_old(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
+    """A login of Dovecot 0.99, `Login: alice [192.0.2.1]`; everything else of it is ignored."""
+    del levelled
+    found = _OLD_LOGIN.fullmatch(text)
+    if found is None or level != b"Info":
+        word = _PROCESS.match(text)
+        if looks_like_login(text.lower()) or (word and _WORD.match(text, word.end())):
+            return Refusal("bad-elements", at, format=OLD_NAME)
+        return None
+    user = _text(found["user"])
+    if not _is_address(found["rip"]):
+        return Refusal("bad-address", at, user=user, format=OLD_NAME)
+    return Login(at, found["rip"].decode(), user, _PROTOCOLS[found["service"]], format=OLD_NAME)
+
+
+# The form that nearly all logins have, for reading many lines at once. It must be a part of the
+# grammar above, with the same values: tests/unit/test_formats_block.py compares the two.
+_BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = _BYTE + (rb"\." + _BYTE) * 3
+COMMON_TEXT = (
+    rb"(imap|pop3)-login: LEVEL(?:Login|Logged in): user=<([^<>\x00\r\n]{1,1024})>, method=((?!ANONYMOUS,)"
+    + _METHOD
+    + rb"), rip=("
+    + _IPV4
+    + rb"), lip=("
+    + _IPV4
+    + rb"), mpid=[0-9]{1,10}(, secured|, TLS)?(?:, session=<("
+    + _SESSION
+    + rb")>)?"
+)
+
+
+def common(
+    at: int,
+    service: bytes,
+    user: bytes,
+    method: bytes,
+    rip: bytes,
+    lip: bytes,
+    secured: bytes | None,
+    session: bytes | None,
+) -> Login:
+    """The login of a match of COMMON_TEXT: its seven groups, in their order."""
+    return Login(
+        at,
+        rip.decode(),
+        user.decode("utf-8", "backslashreplace"),
+        "imap" if service == b"imap" else "pop3",
+        method.decode(),
+        secured == b", TLS",
+        session.decode() if session else "",
+        lip.decode(),
+        NAME,
+    )
