@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from popauthd.books import Books
+from popauthd.books import DATABASES, SCHEMA, Books
 from popauthd.config import Config, SourceConfig
 from popauthd.errors import ConfigError
 from popauthd.formats import Reading, Recogniser
+from popauthd.heal import heal
 from popauthd.policy import Limits
 from popauthd.relaymap import MapWriter
 from popauthd.sources.logfile import LogFile
@@ -37,6 +38,7 @@ def build(settings: Config, sources: Sequence[SourceConfig], limits: Limits) -> 
     for source in sources:
         reader = recogniser(source)
         followed.append(Followed(LogFile(source.path, reader.stamp), reader))
+    healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
     return Watcher(
         limits,
         Books(settings.books_path),
@@ -44,6 +46,7 @@ def build(settings: Config, sources: Sequence[SourceConfig], limits: Limits) -> 
         followed,
         host_list=settings.host_list_path if settings.host_list else "",
         history_seconds=settings.history_seconds,
+        notes=[note for note in healed if note],
     )
 
 

@@ -363,6 +363,10 @@ class Books:
         except lmdb.Error as error:
             raise StoreError(f"books {self.path}: cannot be written: {error}") from error
 
+    def check_readers(self) -> int:
+        """Free the slots of readers that died, which would pin pages; returns how many."""
+        return int(self._env.reader_check())
+
     def close(self) -> None:
         """Close the file."""
         self._env.close()

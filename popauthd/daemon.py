@@ -158,6 +158,7 @@ def run(settings: config.Config, arguments: Sequence[str]) -> None:
         part: subprocess.Popen([*command, part], preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, watched))
         for part in ("watch", "respond")
     }
+    log.info("started %s", ", ".join(f"{part} pid={child.pid}" for part, child in children.items()))
     try:
         died = None
         while died is None and signal.sigwait(watched) == signal.SIGCHLD:

@@ -84,6 +84,10 @@ class MapWriter:
         except lmdb.Error as error:
             raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
 
+    def check_readers(self) -> int:
+        """Free the slots of readers that died; returns how many."""
+        return int(self._env.reader_check())
+
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
         self._env.close()

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 
 from popauthd.errors import StoreError
-from popauthd.protocol import LOOKUP_BYTES, NEED_MORE, NO, YES, Bad, Lookup, read_lookup
+from popauthd.protocol import NEED_MORE, NO, YES, Bad, Lookup, read_lookup
 from popauthd.relaymap import MapReader
 from popauthd.text import Quiet
 
@@ -28,6 +28,7 @@ log = logging.getLogger("popauthd.respond")
 CLIENT_SECONDS = 2.0
 MAX_CLIENTS = 512
 LOOK_AGAIN_SECONDS = 0.005
+READ_BYTES = 4096
 ACCEPT_AT_ONCE = 64  # connections a turn, so that a flood of them cannot starve those already open
 
 
@@ -107,7 +108,8 @@ class Responder:
         if client.connection.fileno() not in self._clients:
             return  # answered earlier in this turn
         try:
-            data = client.connection.recv(LOOKUP_BYTES + 1)
+            # more than a request holds: bytes left unread would turn our reply into a reset connection
+            data = client.connection.recv(READ_BYTES)
         except BlockingIOError:
             return
         except OSError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +24,14 @@ from popauthd.model import Grant, Login, Refusal
 from popauthd.policy import Limits, decide
 from popauthd.relaymap import MapWriter
 from popauthd.sources import Source
-from popauthd.text import Quiet, safe
+from popauthd.text import Quiet, safe, stamp
 
 log = logging.getLogger("popauthd.watch")
 
 CHUNKS_A_TURN = 8  # of each source, so that control and sweeping come to their turn while catching up
 FORGET_EVERY_SECONDS = 600
+READER_CHECK_SECONDS = 60
+NOTES = 20  # kept for status
 LIST_DUTY = 10  # writing a long host list may take at most a tenth of the time
 
 
@@ -66,12 +68,14 @@ class Watcher:
         *,
         host_list: str = "",
         history_seconds: int = 86400,
+        notes: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
         clock_offset: Callable[[], int] = clocks.offset,
     ) -> None:
         self.limits = limits
         self.books = books
         self.degraded = ""
+        self.notes = list(notes)  # what an administrator should know since the start, newest last
         self._map = relay_map
         self._followed = followed
         self._host_list = host_list
@@ -79,10 +83,12 @@ class Watcher:
         self._clock = clock
         self._clock_offset = clock_offset
         self._pending: Batch | None = None
+        self._uncounted: Counter[str] = Counter()  # waits for the next batch
         self._offset = 0
         self._forget_at = 0
         self._list_stale = True
         self._list_at = 0.0
+        self._readers_at = 0.0
         self._quiet = Quiet(log)
 
     def start(self) -> None:
@@ -130,10 +136,7 @@ class Watcher:
                 except SourceError as error:
                     self._quiet.warn(item.source.name, f"cannot read: {error}")
                     break
-                for gap in item.source.take_gaps():
-                    self._quiet.warn("gap", f"gap in source={item.source.name}: {gap.what}")
-                    with self.books.writing() as writing:
-                        writing.count({"gap": 1}, gap.at)
+                self._note_gaps(item.source)
                 if chunk is None:
                     break
                 self._commit(self._learn(item, chunk.block, chunk.place, chunk.written_after))
@@ -141,11 +144,19 @@ class Watcher:
                 more = True
         return more
 
+    def _note_gaps(self, source: Source) -> None:
+        for gap in source.take_gaps():
+            log.warning("gap source=%s: %s", source.name, gap.what)
+            self.notes = [*self.notes[1 - NOTES :], f"{stamp(gap.at)} gap in {source.name}: {gap.what}"]
+            self._uncounted["gap"] += 1
+
     def _learn(self, item: Followed, block: bytes, place: bytes, written_after: int | None) -> Batch:
         now = self.now()
         batch = Batch(item.source.name, place)
         events, lines = item.recogniser.block(block, now, written_after)
         batch.counts["lines"] = lines
+        batch.counts.update(self._uncounted)
+        self._uncounted.clear()
         for event in events:
             verdict = decide(event, self.limits, now) if isinstance(event, Login) else event
             if isinstance(event, Login):
@@ -207,6 +218,10 @@ class Watcher:
             with self.books.writing() as writing:
                 writing.sweep(now)
                 self._publish(writing.changes)
+        if time.monotonic() >= self._readers_at:
+            self._readers_at = time.monotonic() + READER_CHECK_SECONDS
+            self.books.check_readers()
+            self._map.check_readers()
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY_SECONDS
             with self.books.writing() as writing:
@@ -250,7 +265,14 @@ class Watcher:
             {"name": item.source.name, **item.source.state(), "last_login_at": item.last_login_at or None}
             for item in self._followed
         ]
-        return {"now": now, "degraded": self.degraded, "addresses": addresses, "sources": sources, "today": today}
+        return {
+            "now": now,
+            "degraded": self.degraded,
+            "addresses": addresses,
+            "sources": sources,
+            "today": today,
+            "notes": self.notes,
+        }
 
     def close(self) -> None:
         """Close sources, map and books."""

@@ -10,7 +10,8 @@ import time
 from popauthd.books import Books, LoginRow
 from popauthd.cli.common import Commands, ask_watcher, client, open_books, settings
 from popauthd.errors import StoreError
-from popauthd.policy import REASONS
+from popauthd.formats import REASONS as FORMAT_REASONS
+from popauthd.policy import REASONS as POLICY_REASONS
 from popauthd.relaymap import MapReader
 from popauthd.text import length_of_time, safe, stamp
 
@@ -62,9 +63,9 @@ def explain(books: Books, wanted: str, now: int, *, may: bool) -> None:
     elif not may:
         print("  to relay again: fetch mail from this address, then send")
     if refusal is not None and refusal.at is not None:
-        why = REASONS.get(refusal.reason, refusal.reason)
+        why = {**FORMAT_REASONS, **POLICY_REASONS}.get(refusal.reason, "")
         user = f" by {safe(refusal.user)}" if refusal.user else ""
-        print(f"  last refused login: {stamp(refusal.at)}{user}: {refusal.reason}: {why}")
+        print(f"  last refused login: {stamp(refusal.at)}{user}: {refusal.reason}. {why}")
 
 
 def login_line(row: LoginRow, revoked_at: int, now: int) -> str:
@@ -119,5 +120,7 @@ def status(options: argparse.Namespace) -> int:
         seen = f"last login {length_of_time(reply['now'] - last)} ago" if last else "no login seen since the start"
         print(f"following {safe(name)}: {seen}")
         print("  " + ", ".join(f"{key} {safe(str(value))}" for key, value in source.items()))
+    for note in reply["notes"]:
+        print(f"note: {safe(note, 400)}")
     print("today: " + (", ".join(f"{name} {number}" for name, number in sorted(reply["today"].items())) or "nothing"))
     return TROUBLE if reply["degraded"] else 0

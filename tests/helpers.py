@@ -1,0 +1,29 @@
+"""What several tests need: stores written by another process, and waiting for something to become true."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def write_map(path: Path, entries: Mapping[str, int | None]) -> None:
+    """Change a relay map from another process: LMDB must not open one file twice in one process."""
+    code = (
+        "import json, sys; from popauthd.relaymap import MapWriter;"
+        "writer = MapWriter(sys.argv[1]); writer.apply(json.loads(sys.argv[2])); writer.close()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path), json.dumps(entries)], check=True, cwd=ROOT)
+
+
+def eventually(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Look every few milliseconds until `true()`; fail, saying what was awaited, when it never is."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.005)

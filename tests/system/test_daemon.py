@@ -1,0 +1,233 @@
+"""The real processes on a log that the test writes: watch, respond, run, and popauthctl beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import LIFETIME, Installation, login_line
+from tests.helpers import eventually
+
+A, B = "192.0.2.10", "2001:db8::7"
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def running(installation: Installation) -> Installation:
+    installation.start("run")
+    installation.ready()
+    return installation
+
+
+def test_a_login_in_the_log_opens_the_relay_in_every_way(running: Installation) -> None:
+    at = int(time.time())
+    assert running.ask(A) == "no"
+    running.write(login_line(A, at=at), login_line("2001:DB8:0::7", at=at - 60))
+    eventually(lambda: running.ask(A) == "yes", "the responder says yes")
+    eventually(lambda: running.ask(B) == "yes", "the responder says yes for IPv6")
+    assert running.ask("192.0.2.11") == "no"
+    assert running.listed() == {A: at + LIFETIME, B: at - 60 + LIFETIME}
+    hosts = running.run_dir / "relay-hosts"
+    eventually(
+        lambda: hosts.read_text().splitlines() == [f"{A}: {at + LIFETIME}", f'"{B}": {at - 60 + LIFETIME}'],
+        "the host list holds both",
+    )
+    assert running.ctl("check", A).returncode == 0
+    assert running.ctl("check", "192.0.2.11").returncode == 1
+
+
+def test_check_explains_a_refusal(running: Installation) -> None:
+    now = time.time()
+    running.write(login_line(A, at=now - 1000), login_line("127.0.0.1", at=now))
+    eventually(lambda: running.status()["today"].get("refused.loopback") == 1, "the refusal is counted")
+    expired = running.ctl("check", A)
+    assert expired.returncode == 1
+    assert b"expired" in expired.stdout
+    loopback = running.ctl("check", "127.0.0.1")
+    assert loopback.returncode == 1
+    assert b"webmail" in loopback.stdout
+    unknown = running.ctl("check", "192.0.2.99")
+    assert b"no login from this address" in unknown.stdout
+
+
+def test_check_says_trouble_when_there_is_no_map_or_no_address(installation: Installation) -> None:
+    assert installation.ctl("check", A).returncode == 2
+    assert installation.ctl("check", "nonsense").returncode == 2
+
+
+def test_a_revoked_address_stays_revoked_until_a_newer_login(running: Installation) -> None:
+    at = time.time()
+    running.write(login_line(A, at=at))
+    eventually(lambda: running.ask(A) == "yes", "granted")
+    assert running.ctl("revoke", A).returncode == 0
+    assert running.ask(A) == "no"
+    running.write(login_line(A, at=at), login_line(B, at=at))
+    eventually(lambda: running.ask(B) == "yes", "the log was read on")
+    assert running.ask(A) == "no", "the same old line read again"
+    assert b"revoked" in running.ctl("check", A).stdout
+    running.write(login_line(A, at=at + 60))
+    eventually(lambda: running.ask(A) == "yes", "a newer login opens it again")
+
+
+def test_a_grant_by_hand_and_its_end(running: Installation) -> None:
+    done = running.ctl("grant", A, "--for", "2s")
+    assert done.returncode == 0
+    assert running.ask(A) == "yes"
+    eventually(lambda: running.ask(A) == "no", "the grant by hand runs out")
+    eventually(lambda: (running.run_dir / "relay-hosts").read_bytes() == b"", "and leaves the list")
+    for arguments in (
+        ("grant", "127.0.0.1"),
+        ("grant", A, "--for", "30x"),
+        ("grant", "x"),
+        ("grant", A, "--for", "60d"),
+    ):
+        assert running.ctl(*arguments).returncode == 64, arguments
+
+
+def test_revoking_a_user_keeps_the_other_behind_the_same_address(running: Installation) -> None:
+    running.write(login_line(A, user="a@x"), login_line(A, user="b@x"), login_line(B, user="a@x"))
+    eventually(lambda: running.ask(B) == "yes", "granted")
+    assert running.ctl("revoke", "--user", "a@x").returncode == 0
+    assert (running.ask(A), running.ask(B)) == ("yes", "no")
+    assert running.ctl("revoke", "--all").returncode == 0
+    assert running.listed() == {}
+
+
+def test_status_names_what_is_followed(running: Installation) -> None:
+    running.write(login_line(A))
+    eventually(lambda: running.ask(A) == "yes", "granted")
+    status = running.status()
+    assert status["degraded"] == ""
+    assert status["addresses"] == 1
+    assert str(running.log) in json.dumps(status["sources"])
+    assert abs(status["sources"][0]["last_login_at"] - time.time()) < 60
+    assert status["today"]["login"] == 1
+    text = running.ctl("status").stdout.decode()
+    assert str(running.log) in text
+    assert "well" in text
+
+
+def test_a_log_that_comes_later_is_followed(installation: Installation) -> None:
+    installation.log.unlink()
+    installation.start("run")
+    installation.ready()
+    installation.log.touch()
+    installation.write(login_line(A))
+    eventually(lambda: installation.ask(A) == "yes", "the log was found when it came")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_run_stops_cleanly(running: Installation, number: signal.Signals) -> None:
+    process = running.processes[0]
+    process.send_signal(number)
+    assert process.wait(10) == 0
+    assert running.ask(A) == ""
+    assert "Traceback" not in running.errors("run")
+
+
+@pytest.mark.parametrize("part", ["watch", "respond"])
+def test_run_ends_if_one_part_dies(running: Installation, part: str) -> None:
+    os.kill(part_pid(running, part), signal.SIGKILL)
+    assert running.processes[0].wait(10) != 0
+    assert running.ask(A) == ""
+
+
+def test_the_parts_end_when_run_is_killed(running: Installation) -> None:
+    running.processes[0].kill()
+    eventually(lambda: running.ask(A) == "", "the responder noticed")
+    eventually(lambda: running.ctl("status").returncode == 69, "the watcher noticed")
+
+
+def test_the_answers_go_on_without_the_watcher(installation: Installation) -> None:
+    installation.start("respond")
+    watcher = installation.start("watch")
+    installation.ready()
+    installation.write(login_line(A))
+    eventually(lambda: installation.ask(A) == "yes", "granted")
+    watcher.kill()
+    watcher.wait()
+    assert installation.ask(A) == "yes"
+    down = installation.ctl("revoke", A)
+    assert down.returncode == 69
+    assert b"systemctl start popauthd" in down.stderr
+    assert installation.ctl("check", A).returncode == 0
+
+
+def test_a_second_watcher_on_the_same_books_is_refused(running: Installation) -> None:
+    assert running.start("watch").wait(10) == 74
+    assert "another watcher is running" in running.errors("watch")
+    running.write(login_line(A))
+    eventually(lambda: running.ask(A) == "yes", "the first goes on")
+
+
+def test_a_wrong_configuration_ends_with_78_and_words(installation: Installation) -> None:
+    installation.config.write_text('lifetme = "15m"')
+    for part in ("watch", "respond", "run"):
+        assert installation.start(part).wait(10) == 78
+        assert 'did you mean "lifetime"?' in installation.errors(part)
+    assert installation.ctl("config", "check").returncode == 78
+
+
+def test_config_check_and_show(installation: Installation) -> None:
+    checked = installation.ctl("config", "check")
+    assert checked.returncode == 0
+    assert str(installation.log).encode() in checked.stdout
+    shown = installation.ctl("config", "show").stdout.decode()
+    assert 'lifetime = "900s"' in shown
+    assert f'source[1].path = "{installation.log}"' in shown
+
+
+def test_what_was_written_while_stopped_is_caught_up(installation: Installation) -> None:
+    installation.start("run")
+    installation.ready()
+    installation.close()
+    at = int(time.time())
+    installation.write(login_line(A, at=at - 800), login_line(B, at=at - 901))
+    installation.start("run")
+    installation.ready()
+    eventually(lambda: installation.ask(A) == "yes", "caught up")
+    assert installation.listed() == {A: at - 800 + LIFETIME}
+
+
+def test_a_damaged_store_is_rebuilt_from_the_log(installation: Installation) -> None:
+    at = int(time.time())
+    installation.start("run")
+    installation.ready()
+    installation.write(login_line(A, at=at))
+    eventually(lambda: installation.ask(A) == "yes", "granted")
+    installation.close()
+    os.truncate(installation.directory / "state" / "books.mdb", 9000)
+    (installation.run_dir / "relay.mdb").write_bytes(b"garbage" * 5000)
+    installation.start("run")
+    installation.ready()
+    eventually(lambda: installation.ask(A) == "yes", "rebuilt")
+    assert installation.listed() == {A: at + LIFETIME}
+    assert len([note for note in installation.status()["notes"] if "kept as" in note]) == 2
+
+
+def test_others_are_not_heard_on_the_control_socket(running: Installation) -> None:
+    control = running.run_dir / "control.sock"
+    assert control.stat().st_mode & 0o777 == 0o600
+    assert (running.run_dir / "lookup.sock").stat().st_mode & 0o777 == 0o660
+    assert running.run_dir.stat().st_mode & 0o7777 == 0o2750
+    assert (running.directory / "state").stat().st_mode & 0o777 == 0o700
+
+
+def part_pid(running: Installation, part: str) -> int:
+    """The process id of a part, as `run` logged it."""
+    match = re.search(rf"{part} pid=([0-9]+)", running.errors("run"))
+    assert match is not None
+    return int(match[1])

@@ -1,0 +1,124 @@
+"""popauthd.relaymap and popauthd.hostlist: what Exim's side reads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from popauthd import hostlist
+from popauthd.errors import StoreError
+from popauthd.relaymap import MapReader, MapWriter, read_record, record
+from tests.helpers import write_map
+
+A, B = "192.0.2.10", "2001:db8::7"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "relay.mdb"
+
+
+def test_the_record_is_expiry_and_address() -> None:
+    assert record(A, 1795469400) == b"1795469400 192.0.2.10"
+    assert read_record(A, b"1795469400 192.0.2.10") == 1795469400
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"1795469400", b"1795469400 192.0.2.11", b"-5 192.0.2.10", b"1795469400  192.0.2.10", b"1e9 192.0.2.10",
+     b"1795469400 192.0.2.10\0", b"9999999999999 192.0.2.10", "\u0661 192.0.2.10".encode(), b"\xff" * 4096],
+)  # fmt: skip
+def test_a_record_that_is_not_for_this_address_is_none(value: bytes) -> None:
+    assert read_record(A, value) is None
+
+
+def test_the_map_is_what_its_page_says(path: Path) -> None:
+    write_map(path, {A: 1795469400, B: 5})
+    with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as env, env.begin() as txn:
+        assert dict(txn.cursor()) == {b"192.0.2.10": b"1795469400 192.0.2.10", b"2001:db8::7": b"5 2001:db8::7"}
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert Path(f"{path}-lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reader_sees_changes_made_by_another_process(path: Path) -> None:
+    write_map(path, {A: 100})
+    reader = MapReader(str(path))
+    assert (reader.expiry(A), reader.expiry(B)) == (100, None)
+    write_map(path, {A: None, B: 200})
+    assert (reader.expiry(A), reader.expiry(B)) == (None, 200)
+    reader.close()
+
+
+def test_a_reader_notices_a_map_that_was_replaced(path: Path) -> None:
+    write_map(path, {A: 100})
+    reader = MapReader(str(path))
+    assert reader.expiry(A) == 100
+    path.rename(f"{path}.old")
+    with pytest.raises(StoreError, match="cannot be read"):
+        reader.expiry(A)
+    write_map(path, {B: 200})
+    assert (reader.expiry(A), reader.expiry(B)) == (None, 200)
+    reader.close()
+
+
+@pytest.mark.parametrize("length", [0, 1, 4096, 8192, 10000])
+def test_a_map_cut_short_under_an_open_reader_is_trouble_and_not_a_crash(path: Path, length: int) -> None:
+    write_map(path, {f"192.0.2.{number}": 100 for number in range(250)})
+    reader = MapReader(str(path))
+    assert reader.expiry(A) == 100
+    os.truncate(path, length)
+    with pytest.raises(StoreError):
+        reader.expiry(A)
+    reader.close()
+
+
+def test_replacing_leaves_exactly_the_new_entries(path: Path) -> None:
+    writer = MapWriter(str(path))
+    writer.apply({A: 1})
+    writer.replace([(B, 2)])
+    writer.close()
+    reader = MapReader(str(path))
+    assert (reader.expiry(A), reader.expiry(B)) == (None, 2)
+    reader.close()
+
+
+def test_garbage_is_an_error_with_words(path: Path) -> None:
+    path.write_bytes(b"garbage" * 3000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        MapWriter(str(path))
+
+
+def test_a_full_map_is_an_error_and_keeps_what_it_held(path: Path) -> None:
+    writer = MapWriter(str(path))
+    writer.apply({A: 1})
+    writer._env.set_mapsize(65536)
+    many = {f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}": 1 for number in range(20_000)}
+    for change in (lambda: writer.apply(dict(many)), lambda: writer.replace(many.items())):
+        with pytest.raises(StoreError, match="cannot be written"):
+            change()
+    writer.close()
+    reader = MapReader(str(path))
+    assert reader.expiry(A) == 1
+    reader.close()
+
+
+def test_the_host_list_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "relay-hosts"
+    hostlist.write(str(path), [(A, 1795469400), (B, 5)])
+    assert path.read_text() == '192.0.2.10: 1795469400\n"2001:db8::7": 5\n'
+    assert path.stat().st_mode & 0o777 == 0o640
+    hostlist.write(str(path), [])
+    assert path.read_bytes() == b""
+    assert [entry.name for entry in tmp_path.iterdir()] == ["relay-hosts"]
+
+
+def test_a_host_list_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "relay-hosts"
+    hostlist.write(str(path), [(A, 5)])
+    (tmp_path / "relay-hosts.new").mkdir()
+    with pytest.raises(StoreError, match="host list"):
+        hostlist.write(str(path), [])
+    assert path.read_text() == "192.0.2.10: 5\n"

@@ -1,0 +1,160 @@
+"""popauthd.responder: a clean yes, otherwise no; nobody waits for a slow neighbour."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from popauthd import responder as module
+from popauthd.control import listen
+from popauthd.relaymap import MapReader
+from popauthd.responder import Responder
+from tests.helpers import write_map
+
+FAR = 4_000_000_000
+
+
+class Running:
+    """A responder turning in a thread, on a real socket and a real map."""
+
+    def __init__(self, directory: Path, hold_ms: int = 0) -> None:
+        self.map = directory / "relay.mdb"
+        self.path = str(directory / "lookup.sock")
+        self.listener = listen(self.path, 0o660)
+        self.responder = Responder(self.listener, MapReader(str(self.map)), hold_ms)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._turn)
+        self._thread.start()
+
+    def _turn(self) -> None:
+        while not self._stop.is_set():
+            self.responder.turn(0.01)
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(self.path)
+        return connection
+
+    def ask(self, request: bytes, *, shut: bool = False) -> bytes:
+        with self.connect() as connection:
+            connection.sendall(request)
+            if shut:
+                connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(100), b""))
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.responder.close()
+        self.listener.close()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    write_map(tmp_path / "relay.mdb", {"192.0.2.10": FAR, "2001:db8::7": FAR, "192.0.2.11": 1_000_000_000})
+    started = Running(tmp_path)
+    yield started
+    started.close()
+
+
+ANSWERS = [
+    ("allowed", b"192.0.2.10\n", b"yes"),
+    ("allowed, mapped", b"::ffff:192.0.2.10\n", b"yes"),
+    ("allowed, IPv6 as exim -bh writes it", b"2001:0DB8:0000:0000:0000:0000:0000:0007\n", b"yes"),
+    ("expired and not yet swept", b"192.0.2.11\n", b"no"),
+    ("unknown", b"192.0.2.12\n", b"no"),
+    ("bad", b"who?\n", b"no"),
+    ("too long", b"1" * 200, b"no"),
+    ("two requests", b"192.0.2.10\n192.0.2.10\n", b"no"),
+]
+
+
+@pytest.mark.parametrize(("request_", "reply"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_one_request_gets_one_reply(running: Running, request_: bytes, reply: bytes) -> None:
+    assert running.ask(request_) == reply
+
+
+def test_a_request_may_end_by_closing(running: Running) -> None:
+    assert running.ask(b"192.0.2.10", shut=True) == b"yes"
+    assert running.ask(b"", shut=True) == b"no"
+
+
+def test_a_request_may_come_byte_by_byte(running: Running) -> None:
+    with running.connect() as connection:
+        for byte in b"192.0.2.10\n":
+            connection.sendall(bytes([byte]))
+            time.sleep(0.002)  # so that each is a read of its own
+        assert connection.recv(100) == b"yes"
+
+
+def test_silent_clients_harm_nobody_and_are_dropped(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLIENT_SECONDS", 0.2)
+    silent = [running.connect() for _ in range(100)]
+    silent[0].sendall(b"192.0.2.1")
+    assert running.ask(b"192.0.2.10\n") == b"yes"
+    assert [connection.recv(100) for connection in silent] == [b"no"] * 100
+    for connection in silent:
+        connection.close()
+
+
+def test_more_clients_than_places_cost_the_oldest_theirs(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CLIENTS", 10)
+    silent = [running.connect() for _ in range(30)]
+    assert running.ask(b"192.0.2.10\n") == b"yes"
+    assert silent[0].recv(100) == b"no"
+    for connection in silent:
+        connection.close()
+
+
+def test_a_missing_map_is_no_and_its_coming_is_noticed(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    try:
+        assert running.ask(b"192.0.2.10\n") == b"no"
+        write_map(running.map, {"192.0.2.10": FAR})
+        assert running.ask(b"192.0.2.10\n") == b"yes"
+        running.map.write_bytes(b"")
+        assert running.ask(b"192.0.2.10\n") == b"no"
+    finally:
+        running.close()
+
+
+def test_a_no_is_held_while_a_login_may_still_arrive(tmp_path: Path) -> None:
+    write_map(tmp_path / "relay.mdb", {"192.0.2.11": FAR})
+    running = Running(tmp_path, hold_ms=10_000)
+    try:
+        with running.connect() as connection:
+            connection.sendall(b"192.0.2.10\n")
+            write_map(running.map, {"192.0.2.10": FAR})
+            assert connection.recv(100) == b"yes"
+    finally:
+        running.close()
+
+
+def test_a_held_no_ends_when_its_time_is_over_or_its_client_gone(tmp_path: Path) -> None:
+    write_map(tmp_path / "relay.mdb", {"192.0.2.11": FAR})
+    running = Running(tmp_path, hold_ms=50)
+    try:
+        running.connect().close()
+        with running.connect() as gone:
+            gone.sendall(b"192.0.2.10\n")
+        began = time.monotonic()
+        assert running.ask(b"192.0.2.10\n", shut=True) == b"no"
+        assert time.monotonic() - began >= 0.05
+    finally:
+        running.close()
+
+
+def test_the_socket_is_replaced_without_a_gap(tmp_path: Path) -> None:
+    first = listen(str(tmp_path / "lookup.sock"), 0o660)
+    second = listen(str(tmp_path / "lookup.sock"), 0o660)
+    assert (tmp_path / "lookup.sock").stat().st_mode & 0o777 == 0o660
+    first.close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "lookup.sock"))
+    second.close()
