@@ -1,0 +1,64 @@
+"""Where log lines come from: what a log file and the journal have in common.
+
+A source hands out blocks of whole lines and, with each block, the place that follows it. The
+caller saves that place in the same transaction as what it learnt from the block; after a restart
+it gives the place back and the source goes on there. A block may come twice, never not at all:
+what cannot be handed out because no copy of it is left is told as a Gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A block of whole lines and what is known about it.
+
+    block: ends in LF. place: opaque bytes for `Source.resume`, at most a few KiB.
+    written_after: epoch seconds at which the source last stood at the end of the log, so that every
+    line here was written after it; None while it catches up. behind_bytes: unread bytes known to
+    remain after this block, 0 at the end.
+    """
+
+    block: bytes
+    place: bytes
+    written_after: int | None
+    behind_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Lines that are lost, or may be, because no copy is left: a sentence for the administrator."""
+
+    what: str
+    at: int
+
+
+class Source(Protocol):
+    """One log that is followed. Used from one thread."""
+
+    name: str
+
+    def resume(self, place: bytes | None, oldest: int) -> None:
+        """Go on at a place saved earlier, or, without one, at the first line stamped `oldest` or later.
+
+        A place that cannot be read counts as none, and as a Gap. Never raises.
+        """
+
+    def read(self, now: int) -> Chunk | None:
+        """The next block, or None when no whole line is unread.
+
+        Raises SourceError when the system refuses to read; the source goes on by itself at the next
+        call. A log that is missing, unreadable or refused is None, and told by `state`.
+        """
+
+    def take_gaps(self) -> list[Gap]:
+        """The gaps found since the last call."""
+
+    def state(self) -> dict[str, str | int | None]:
+        """What `popauthctl status` shows of this source."""
+
+    def close(self) -> None:
+        """Let go of all files. The source can be resumed again."""

@@ -1,0 +1,1 @@
+"""Faults: rotation, crashes, damaged files."""
