@@ -1,0 +1,84 @@
+"""The books: everything the watcher has learnt, in one private LMDB file (0600).
+
+What was learnt from a log and the place in that log are written in ONE transaction, so a restart
+neither loses nor invents. The relay map is derived from `published` and can be thrown away.
+
+| database    | key                        | value                                                    |
+| ----------- | -------------------------- | -------------------------------------------------------- |
+| logins      | address NUL user           | `login_at expires_at format` NUL user: the latest login  |
+| old         | expires_at (8 bytes) login key | empty: logins in the order they may be forgotten     |
+| published   | address                    | expires_at: what the relay map must hold                 |
+| due         | expires_at (8 bytes) address | empty: `published` in the order it runs out            |
+| revocations | `a` NUL address, `u` NUL user, `*` | revoked_at                                       |
+| refusals    | address                    | `at reason` NUL user: the latest, to explain a refusal   |
+| places      | source name                | the place in that log, the source's own bytes            |
+| counters    | day NUL name               | number                                                   |
+| meta        | `schema`, `clock`          | version; the boot and clock offset the times belong to   |
+
+An address may relay while a login on it is newer than every revocation that applies and its expiry
+lies ahead. An administrator's own grant is a login with an empty user name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lmdb
+
+from popauthd.books.reading import LoginRow, Reading
+from popauthd.books.writing import Writing
+from popauthd.errors import StoreError
+
+__all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Writing"]
+
+SCHEMA = b"1"
+BOOKS_BYTES = 4 << 30  # address space, not disk
+DATABASES = ("logins", "old", "published", "due", "revocations", "refusals", "places", "counters", "meta")
+
+
+class Books:
+    """The open file. Raises StoreError when it cannot be opened, read or written, and says why."""
+
+    def __init__(self, path: str, *, readonly: bool = False) -> None:
+        self.path = path
+        try:
+            self._env = lmdb.open(
+                path, map_size=BOOKS_BYTES, subdir=False, mode=0o600, max_dbs=16, readonly=readonly, create=not readonly
+            )
+            with self._env.begin(write=not readonly) as txn:
+                names = {name: name.encode("ascii") for name in DATABASES}
+                self._db = {name: self._env.open_db(key, txn=txn, create=not readonly) for name, key in names.items()}
+                schema = txn.get(b"schema", db=self._db["meta"])
+                if schema is None and not readonly:
+                    txn.put(b"schema", SCHEMA, db=self._db["meta"])
+                elif schema != SCHEMA:
+                    raise StoreError(f"books {path}: schema {schema!r} is not {SCHEMA!r}: written by another version")
+        except (lmdb.Error, OSError) as error:
+            raise StoreError(f"books {path}: cannot be opened: {error}") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """A read transaction; leave it soon, as it pins pages."""
+        try:
+            with self._env.begin() as txn:
+                yield Reading(txn, self._db)
+        except lmdb.Error as error:
+            raise StoreError(f"books {self.path}: cannot be read: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """A write transaction: committed on leaving, undone wholly by any exception."""
+        try:
+            with self._env.begin(write=True) as txn:
+                yield Writing(txn, self._db)
+        except lmdb.Error as error:
+            raise StoreError(f"books {self.path}: cannot be written: {error}") from error
+
+    def check_readers(self) -> int:
+        """Free the slots of readers that died, which would pin pages; returns how many."""
+        return int(self._env.reader_check())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._env.close()
