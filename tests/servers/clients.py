@@ -93,9 +93,7 @@ class Reply:
 
 def smtp(source: str, port: int) -> smtplib.SMTP:
     """An open SMTP session after EHLO. The caller quits."""
-    client = smtplib.SMTP(
-        server_for(source), port, "client.example.net", TIMEOUT_SECONDS, source_address=(source, 0)
-    )
+    client = smtplib.SMTP(server_for(source), port, "client.example.net", TIMEOUT_SECONDS, source_address=(source, 0))
     client.ehlo()
     return client
 

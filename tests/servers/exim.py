@@ -157,7 +157,9 @@ class Exim:
                 auth=AUTH,
             )
         )
-        self.server: Server = place.start(self.root.name, [self.binary, "-C", self.config, "-bdf", "-oX", self.interfaces])
+        self.server: Server = place.start(
+            self.root.name, [self.binary, "-C", self.config, "-bdf", "-oX", self.interfaces]
+        )
         self.server.wait_until(lambda: listens("::1", self.port), "accept connections")
 
     @property

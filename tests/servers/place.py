@@ -94,11 +94,14 @@ class Server:
         """wait_for, but give up at once when the server has ended, and show the end of its log."""
         try:
             wait_for(lambda: not self.alive() or holds(), f"{self.name} to {what}", seconds)
-            if not self.alive():
-                raise ServerError(f"{self.name} ended with status {self.process.returncode}")
         except ServerError as error:
-            text = self.log.read_text(errors="replace") if self.log.exists() else ""
-            raise ServerError(f"{error}; the end of {self.log}:\n{text[-3000:]}") from error
+            raise ServerError(f"{error}; {self._end_of_log()}") from error
+        if not self.alive():
+            raise ServerError(f"{self.name} ended with status {self.process.returncode}; {self._end_of_log()}")
+
+    def _end_of_log(self) -> str:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return f"the end of {self.log}:\n{text[-3000:]}"
 
 
 class Place:

@@ -1,0 +1,124 @@
+"""Dovecot on loopback: POP3 and IMAP for one user, in plain text, with a log file of its own.
+
+Debian's binaries as installed, 2.3 or 2.4 (their configuration languages differ), with a configuration
+that has nothing in common with the machine's: own base directory, own users file, own ports. The
+logging part is the snippet of dovecot/ itself.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.servers.clients import PASSWORD, USER
+from tests.servers.exim import TREE, replaced
+from tests.servers.place import Place, Server, free_port, listens
+
+BINARY = Path("/usr/sbin/dovecot")
+MAIL_USER = "mail"
+
+COMMON = """
+base_dir = {root}/run
+state_dir = {root}/state
+protocols = imap pop3
+listen = 127.0.0.1, ::1
+ssl = no
+first_valid_uid = 1
+auth_failure_delay = 1 secs
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+"""
+V23 = """
+disable_plaintext_auth = no
+mail_location = maildir:{root}/mail/%u
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN {root}/users
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={root}/mail/%u
+}}
+"""
+V24 = """
+dovecot_config_version = {version}
+dovecot_storage_version = {version}
+auth_allow_cleartext = yes
+mail_driver = maildir
+mail_home = {root}/mail/%{{user}}
+mail_path = ~/Maildir
+mail_uid = mail
+mail_gid = mail
+passdb passwd-file {{
+  passwd_file_path = {root}/users
+  default_password_scheme = PLAIN
+}}
+userdb static {{
+  fields {{
+    uid = mail
+    gid = mail
+    home = {root}/mail/%{{user}}
+  }}
+}}
+"""
+
+
+def version() -> str:
+    """The installed Dovecot's version, as 2.3.19.1 or 2.4.1."""
+    done = subprocess.run([BINARY, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[0].split("-")[0]
+
+
+class Dovecot:
+    """A running Dovecot. `log` is the file with its logins, `pop3` and `imap` are ports by those names."""
+
+    def __init__(self, place: Place, extra: str = "") -> None:
+        self.root = place.directory("dovecot")
+        self.version = version()
+        self.ports = {"pop3": free_port(), "imap": free_port()}
+        for name in ("run", "state", "log"):
+            place.directory(f"dovecot/{name}")
+        place.directory("dovecot/mail", owner=MAIL_USER)
+        users = self.root / "users"
+        users.write_text(f"{USER}:{PASSWORD}\n")
+        users.chmod(0o644)
+        self.log = self.root / "log/info.log"
+        old = self.version.startswith("2.3.")
+        text = COMMON + V23 if old else V24 + COMMON
+        self.config = self.root / "dovecot.conf"
+        self.config.write_text(
+            text.format(root=self.root, version=self.version, **self.ports)
+            + self._logging("2.3" if old else "2.4")
+            + extra
+        )
+        environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")}
+        self.server: Server = place.start("dovecot.server", [BINARY, "-F", "-c", self.config], environment)
+        self.server.wait_until(
+            lambda: all(listens(at, port) for at in ("127.0.0.1", "::1") for port in self.ports.values()),
+            "accept connections",
+        )
+
+    def _logging(self, branch: str) -> str:
+        text = (TREE / f"dovecot/popauthd-{branch}.conf").read_text()
+        errors = f"log_path = {self.log.with_name('errors.log')}"
+        paths = [("/var/log/dovecot-info.log", str(self.log)), ("# log_path = /var/log/dovecot.log", errors)]
+        return replaced(text, paths)
+
+    def lines(self) -> list[bytes]:
+        """The whole lines of its log so far."""
+        return self.log.read_bytes().split(b"\n")[:-1] if self.log.exists() else []

@@ -1,0 +1,85 @@
+"""popauthd itself from this tree, run in a Place between its Dovecot and its Exims."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.servers.exim import TREE, USER
+from tests.servers.place import Place, Server
+
+CONFIG = """
+lifetime = "{lifetime}"
+grant_loopback = true
+group = "{group}"
+run_dir = "{run_dir}"
+state_dir = "{state_dir}"
+
+[[source]]
+type = "file"
+path = "{log}"
+"""
+
+
+class Popauthd:
+    """The daemon: not started yet; `start("run")`, or "watch" and "respond" each by itself."""
+
+    def __init__(self, place: Place, log: Path, lifetime: str = "15m") -> None:
+        self.place = place
+        self.run_dir = place.directory("run")
+        self.state_dir = place.directory("state", 0o700)
+        self.config = place.root / "popauthd.toml"
+        self.config.write_text(
+            CONFIG.format(lifetime=lifetime, group=USER, run_dir=self.run_dir, state_dir=self.state_dir, log=log)
+        )
+
+    @property
+    def socket(self) -> Path:
+        """The responder's socket."""
+        return self.run_dir / "lookup.sock"
+
+    @property
+    def map(self) -> Path:
+        """The relay map."""
+        return self.run_dir / "relay.mdb"
+
+    @property
+    def host_list(self) -> Path:
+        """The generated host list."""
+        return self.run_dir / "relay-hosts"
+
+    def start(self, *commands: str) -> dict[str, Server]:
+        """Start `popauthd COMMAND` for each command and wait until all they offer is there."""
+        return {command: self._start(command) for command in commands or ("run",)}
+
+    def _start(self, command: str) -> Server:
+        words: list[str | Path] = [sys.executable, "-m", "popauthd", command, "--config", self.config]
+        server = self.place.start(f"popauthd.{command}", words, self._environment())
+        offers = {
+            "run": (self.socket, self.map, self.host_list),
+            "watch": (self.map, self.host_list),
+            "respond": (self.socket,),
+        }[command]
+        server.wait_until(lambda: all(path.exists() for path in offers), "offer its files")
+        return server
+
+    def control(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `popauthctl ARGUMENT...`; the caller looks at the status."""
+        return subprocess.run(
+            [sys.executable, "-m", "popauthd.cli", "--config", self.config, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=self._environment(),
+        )
+
+    def may_relay(self, address: str) -> bool:
+        """What `popauthctl check` says."""
+        return self.control("check", address).returncode == 0
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(TREE)}
