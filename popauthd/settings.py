@@ -165,13 +165,11 @@ SETTINGS = (
     ),
 )  # fmt: skip
 
-FRAMINGS = ("auto", "dovecot-file", "syslog", "journal")
-
 SOURCE_SETTINGS = (
     Setting("type", "type", choice("file"), "file", "What kind of source this is."),
     Setting("path", "path", path, "", "The log file to follow; its rotated siblings are found by themselves."),
     Setting(
-        "framing", "framing", choice(*FRAMINGS[:3]), "auto",
+        "framing", "framing", choice("auto", "dovecot-file", "syslog"), "auto",
         "What stands before the message: Dovecot's own file, or syslog; auto decides once from the first lines.",
     ),
     Setting(

@@ -17,6 +17,7 @@ from typing import Any
 
 from popauthd import clock as clocks
 from popauthd import hostlist
+from popauthd.alarm import FORMAT_REASONS, Alarm
 from popauthd.books import Books
 from popauthd.errors import SourceError, StoreError
 from popauthd.formats import Recogniser
@@ -32,6 +33,7 @@ CHUNKS_A_TURN = 8  # of each source, so that control and sweeping come to their 
 FORGET_EVERY_SECONDS = 600
 READER_CHECK_SECONDS = 60
 NOTES = 20  # kept for status
+SAMPLE = 160  # characters of a line that is shown
 LIST_DUTY = 10  # writing a long host list may take at most a tenth of the time
 
 
@@ -44,7 +46,7 @@ class Batch:
     grants: dict[tuple[str, str], Grant] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    last_login_at: int = 0
+    longest_silence: int = 0
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Followed:
 
     source: Source
     recogniser: Recogniser
+    alarm: Alarm = field(default_factory=Alarm)
     last_login_at: int = 0
 
 
@@ -105,7 +108,10 @@ class Watcher:
                 pass
             self._map.replace(writing.published())
             places = {item.source.name: writing.place(item.source.name) for item in self._followed}
+            for item in self._followed:
+                item.alarm.longest_seconds = writing.longest_silence(item.source.name)
         for item in self._followed:
+            item.alarm.start(now)
             item.source.resume(places[item.source.name], now - self.limits.lifetime_seconds)
         self._write_host_list()
 
@@ -140,14 +146,18 @@ class Watcher:
                 if chunk is None:
                     break
                 self._commit(self._learn(item, chunk.block, chunk.place, chunk.written_after))
+                self._listen(item, chunk.block)
             else:
                 more = True
         return more
 
+    def _note(self, text: str, at: int) -> None:
+        log.warning("%s", text)
+        self.notes = [*self.notes[1 - NOTES :], f"{stamp(at)} {text}"]
+
     def _note_gaps(self, source: Source) -> None:
         for gap in source.take_gaps():
-            log.warning("gap source=%s: %s", source.name, gap.what)
-            self.notes = [*self.notes[1 - NOTES :], f"{stamp(gap.at)} gap in {source.name}: {gap.what}"]
+            self._note(f"gap in {source.name}: {gap.what}", gap.at)
             self._uncounted["gap"] += 1
 
     def _learn(self, item: Followed, block: bytes, place: bytes, written_after: int | None) -> Batch:
@@ -157,6 +167,9 @@ class Watcher:
         batch.counts["lines"] = lines
         batch.counts.update(self._uncounted)
         self._uncounted.clear()
+        logins = sum(isinstance(event, Login) for event in events)
+        item.alarm.heard(now, lines, logins, Counter(e.reason for e in events if isinstance(e, Refusal)))
+        batch.longest_silence = item.alarm.longest_seconds
         for event in events:
             verdict = decide(event, self.limits, now) if isinstance(event, Login) else event
             if isinstance(event, Login):
@@ -171,6 +184,20 @@ class Watcher:
                 batch.counts[f"refused.{verdict.reason}"] += 1
                 batch.refusals.append(verdict)
         return batch
+
+    def _listen(self, item: Followed, block: bytes) -> None:
+        """Tell what the alarm says, with a line that shows it."""
+        now = self.now()
+        sign = item.alarm.sign(now)
+        if sign is None:
+            return
+        sample = ""
+        for raw in block.split(b"\n") if sign[0] == "likeness" else ():
+            event = item.recogniser.line(raw, now)
+            if isinstance(event, Refusal) and event.reason in FORMAT_REASONS:
+                sample = f" Sample: {safe(raw.decode('utf-8', 'backslashreplace'), SAMPLE)}"
+                break
+        self._note(f"{item.source.name}: {sign[1]}{sample}", now)
 
     def _commit(self, batch: Batch) -> None:
         """Enter a batch and its place in one transaction. On StoreError it stays pending, unchanged."""
@@ -189,6 +216,8 @@ class Watcher:
             for refusal in refusals:
                 writing.refuse(refusal)
             writing.set_place(batch.source, batch.place)
+            if batch.longest_silence != writing.longest_silence(batch.source):
+                writing.set_longest_silence(batch.source, batch.longest_silence)
             writing.count(counts, self.now())
             self._publish(writing.changes)
         self._pending = None

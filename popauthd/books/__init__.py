@@ -13,7 +13,7 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 | refusals    | address                    | `at reason` NUL user: the latest, to explain a refusal   |
 | places      | source name                | the place in that log, the source's own bytes            |
 | counters    | day NUL name               | number                                                   |
-| meta        | `schema`, `clock`          | version; the boot and clock offset the times belong to   |
+| meta        | `schema`, `clock`, `silence` NUL source | version; boot and clock offset; longest silence |
 
 An address may relay while a login on it is newer than every revocation that applies and its expiry
 lies ahead. An administrator's own grant is a login with an empty user name.
@@ -46,9 +46,10 @@ class Books:
             self._env = lmdb.open(
                 path, map_size=BOOKS_BYTES, subdir=False, mode=0o600, max_dbs=16, readonly=readonly, create=not readonly
             )
+            # Not in one transaction: py-lmdb forgets handles opened in a read transaction.
+            names = {name: name.encode("ascii") for name in DATABASES}
+            self._db = {name: self._env.open_db(key, create=not readonly) for name, key in names.items()}
             with self._env.begin(write=not readonly) as txn:
-                names = {name: name.encode("ascii") for name in DATABASES}
-                self._db = {name: self._env.open_db(key, txn=txn, create=not readonly) for name, key in names.items()}
                 schema = txn.get(b"schema", db=self._db["meta"])
                 if schema is None and not readonly:
                     txn.put(b"schema", SCHEMA, db=self._db["meta"])

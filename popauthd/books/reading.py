@@ -125,3 +125,7 @@ class Reading:
             return None
         boot_id, _, offset = value.decode("ascii").rpartition(" ")
         return boot_id, int(offset)
+
+    def longest_silence(self, source: str) -> int:
+        """The longest time, in seconds, that a source is known to have gone without a login."""
+        return int(self._get("meta", b"silence\0" + source.encode()) or 0)

@@ -166,6 +166,10 @@ class Writing(Reading):
         """Note the boot and the clock offset that the times belong to."""
         self._put("meta", b"clock", f"{boot_id} {offset}".encode("ascii"))
 
+    def set_longest_silence(self, source: str, seconds: int) -> None:
+        """Note how long a source has gone without a login."""
+        self._put("meta", b"silence\0" + source.encode(), b"%d" % seconds)
+
     def clock_was_set_back(self, seconds: int, now: int) -> None:
         """Move every time that would now lie too late: no grant outlives its lifetime in real time.
 

@@ -17,10 +17,9 @@ from popauthd.assembly import recogniser
 from popauthd.cli.common import Commands, settings
 from popauthd.daemon import limits
 from popauthd.errors import SourceError, UsageError
-from popauthd.formats import LONGEST_LINE, Recogniser
+from popauthd.formats import FRAMINGS, LINE_BYTES, Recogniser
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd
 from popauthd.policy import Limits, decide
-from popauthd.settings import FRAMINGS
 from popauthd.text import safe
 
 
@@ -82,11 +81,11 @@ def read_now(text: str | None) -> int:
 
 def lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
     """Every line without its LF, and whether it had one. Of an overlong line only so much as shows that it is."""
-    while raw := file.readline(LONGEST_LINE + 2):
+    while raw := file.readline(LINE_BYTES + 2):
         whole = raw.endswith(b"\n")
         rest = raw
-        while not whole and len(rest) == LONGEST_LINE + 2:
-            rest = file.readline(LONGEST_LINE + 2)
+        while not whole and len(rest) == LINE_BYTES + 2:
+            rest = file.readline(LINE_BYTES + 2)
             whole = rest.endswith(b"\n")
         yield raw.removesuffix(b"\n"), whole
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "popauthd"
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "settings", "text", "clock"),
-    ("config", "stamps", "formats", "policy", "protocol"),
+    ("config", "stamps", "formats", "policy", "protocol", "alarm"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control"),
     ("watcher", "responder"),
     ("commands", "assembly"),
@@ -33,7 +33,7 @@ THIRD_PARTY = {
     "systemd": {"sources"},
 }
 # Core rooms: no I/O, no clock of their own.
-PURE = ("model", "address", "stamps", "formats", "policy", "protocol")
+PURE = ("model", "address", "stamps", "formats", "policy", "protocol", "alarm")
 IMPURE = {"os", "socket", "subprocess", "selectors", "threading", "pathlib", "io", "logging"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
