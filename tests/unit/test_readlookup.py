@@ -201,7 +201,7 @@ def test_a_map_larger_than_lmdbs_default_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_lmdb_is_a_no(tmp_path: Path, good: Path) -> None:
     script = tmp_path / "readlookup"
-    script.write_text(SCRIPT.read_text().replace("/usr/lib/python3/dist-packages", "/nowhere"))
+    script.write_text(SCRIPT.read_text().replace("/usr/lib/python3/dist-packages/lmdb", "/nowhere"))
     script.chmod(0o755)
     assert run("--map", str(good), "192.0.2.10", script=script) == NO
 
