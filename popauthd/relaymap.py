@@ -130,9 +130,13 @@ class MapReader:
             )
             self._identity = identity
             self._page_bytes = self._env.stat()["psize"]
-        # A file cut short under us would kill the process (SIGBUS) at the first page that is gone; the two
-        # header pages come first, as reading the number of pages touches them.
-        if status.st_size < 2 * self._page_bytes or status.st_size < self._pages() * self._page_bytes:
+        # A file cut short under us would kill the process (SIGBUS) at the first page that is gone. The two
+        # header pages come first, as reading the number of pages touches them; and the size is asked for again
+        # before it counts, as a writer may have added pages since.
+        needed = 2 * self._page_bytes
+        if status.st_size >= needed:
+            needed = self._pages() * self._page_bytes
+        if status.st_size < needed and os.stat(self.path).st_size < needed:  # noqa: PTH116
             raise OSError(f"the file is cut short at {status.st_size} bytes")
         return self._env
 

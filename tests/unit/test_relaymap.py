@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import lmdb
@@ -11,7 +13,7 @@ import pytest
 from popauthd import hostlist
 from popauthd.errors import StoreError
 from popauthd.relaymap import MapReader, MapWriter, read_record, record
-from tests.helpers import write_map
+from tests.helpers import ROOT, write_map
 
 A, B = "192.0.2.10", "2001:db8::7"
 
@@ -122,3 +124,17 @@ def test_a_host_list_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -
     with pytest.raises(StoreError, match="host list"):
         hostlist.write(str(path), [])
     assert path.read_text() == "192.0.2.10: 5\n"
+
+
+def test_a_map_that_grows_under_a_reader_is_never_taken_for_one_cut_short(path: Path) -> None:
+    write_map(path, {A: 100})
+    code = (
+        "import sys; from popauthd.relaymap import MapWriter; writer = MapWriter(sys.argv[1])\n"
+        "for number in range(20000): writer.apply({f'10.{number >> 16}.{number >> 8 & 255}.{number & 255}': 5})"
+    )
+    reader = MapReader(str(path))
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT) as writer:
+        while writer.poll() is None:
+            assert reader.expiry(A) == 100
+    assert writer.returncode == 0
+    reader.close()
