@@ -3,8 +3,8 @@
 So the very same recogniser reads the journal, and what `journalctl -o json` gave. The shape is that of
 systemd's src/shared/logs-show.c: a value is a string if it is UTF-8 without control characters
 but LF and TAB, else an array of byte numbers; a field that occurs several times is an array of those.
-Two differences, both kept out of the way of a verdict: only the fields that matter are there, and a
-value over 4096 bytes is given in full where journalctl prints null unless it is asked for --all.
+Two differences: only the fields that matter are there, and a value over 4096 bytes is given up to
+LONGEST_VALUE, where journalctl prints null unless it is asked for --all.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ FIELDS = (
     "SYSLOG_IDENTIFIER",
     "MESSAGE",
 )
+LONGEST_VALUE = 65537  # bytes; one more than a line may have, so that what was cut here is refused as too long
 # utf8_is_printable(): controls (C0, DEL, C1) but TAB and LF; and what is no character at all in Unicode.
 _NO_CHARACTERS = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
 _UNPRINTABLE = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef{_NO_CHARACTERS}]")
@@ -41,6 +42,7 @@ def _field(value: object) -> object:
 
 def _value(value: object) -> str | list[int]:
     if isinstance(value, bytes):
+        value = value[:LONGEST_VALUE]
         try:
             text = value.decode()
         except UnicodeDecodeError:

@@ -1,0 +1,128 @@
+"""Real journals for tests: files made by systemd-journal-remote, and a journald started by hand.
+
+The journald lives in a mount namespace of its own, with its own /run, /dev/log and /var/log, and
+never meets the machine's. Needs root, and the packages systemd and systemd-journal-remote.
+"""
+
+from __future__ import annotations
+
+import signal
+import struct
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.servers.place import Place, Server
+
+REMOTE = "/usr/lib/systemd/systemd-journal-remote"
+JOURNALD = "/usr/lib/systemd/systemd-journald"
+BOOT = "5ce4c1c6b1cf4665b4345037c68e736d"
+DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
+TRUSTED = {
+    "_UID": "0",
+    "_EXE": "/usr/lib/dovecot/log",
+    "_COMM": "log",
+    "_SYSTEMD_UNIT": "dovecot.service",
+    "_TRANSPORT": "syslog",
+    "_MACHINE_ID": BOOT,
+    "SYSLOG_IDENTIFIER": "dovecot",
+    "PRIORITY": "6",
+}
+
+Value = str | bytes | Sequence[str | bytes] | None
+Fields = Mapping[str, Value]
+
+
+def login(address: str, user: str = "alice") -> str:
+    """A message of Dovecot 2.3 that grants `address`."""
+    return f"pop3-login: Login: user=<{user}>, method=PLAIN, rip={address}, lip=198.51.100.5, mpid=4242, session=<a>"
+
+
+def record(at: float, message: Value, **fields: Value) -> bytes:
+    """A record in the journal's export format, as Dovecot's log process writes it but for `fields`.
+
+    at: epoch seconds. A value may be bytes, several values, or None for no such field.
+    """
+    microseconds = round(at * 1_000_000)
+    lines = [f"__REALTIME_TIMESTAMP={microseconds}", f"__MONOTONIC_TIMESTAMP={microseconds % 10**12}"]
+    parts = [line.encode() + b"\n" for line in [*lines, f"_BOOT_ID={BOOT}"]]
+    for name, value in {**TRUSTED, "MESSAGE": message, **fields}.items():
+        several = [] if value is None else [value] if isinstance(value, str | bytes) else value
+        for one in several:
+            raw = one.encode() if isinstance(one, str) else one
+            parts.append(name.encode() + b"\n" + struct.pack("<Q", len(raw)) + raw + b"\n")
+    return b"".join(parts) + b"\n"
+
+
+def write(path: Path, *records: bytes) -> None:
+    """Append records to the journal file `path`, which is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [REMOTE, "-o", str(path), "--split-mode=none", "-"]
+    done = subprocess.run(command, input=b"".join(records), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+
+def journalctl(where: Path, *arguments: str) -> bytes:
+    """What journalctl prints of the journal files in a directory."""
+    command = ["journalctl", "--no-pager", "--quiet", "-D", str(where), *arguments]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+# $1 is the directory that holds all of it. Audit=no: journald would switch the kernel's auditing on.
+START = """
+set -eu
+mount --make-rprivate /
+conf="$1/run/systemd/journald.conf.d"
+mkdir -p "$1/dev/shm" "$conf" "$1/run/systemd/journal" "$1/log/journal"
+for node in null zero full random urandom tty; do : > "$1/dev/$node"; mount --bind "/dev/$node" "$1/dev/$node"; done
+ln -s /proc/self/fd "$1/dev/fd"
+ln -s /run/systemd/journal/dev-log "$1/dev/log"
+printf '[Journal]\\nStorage=persistent\\nSeal=no\\nReadKMsg=no\\nAudit=no\\n' > "$conf/test.conf"
+: > "$1/run/systemd/journal/flushed"
+mount --bind "$1/log" /var/log
+mount --rbind "$1/dev" /dev
+mount --rbind "$1/run" /run
+exec "$2"
+"""
+
+
+class Inside(Place):
+    """A place whose servers run in the mount namespace of the process `inside`, once that is set."""
+
+    inside: int = 0
+
+    def start(self, name: str, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Server:
+        """See Place.start."""
+        return super().start(name, [*self.enter(), *command], env)
+
+    def enter(self) -> list[str]:
+        """What to put before a command so that it runs inside."""
+        return ["nsenter", "--target", str(self.inside), "--mount", "--"] if self.inside else []
+
+
+class Journald:
+    """A running journald; `journal` is the directory of its files."""
+
+    def __init__(self, place: Inside) -> None:
+        self._place = place
+        root = place.directory("journald")
+        self.server = place.start("journald.server", ["unshare", "--mount", "sh", "-c", START, "sh", root, JOURNALD])
+        self.server.wait_until(lambda: bool(list(root.glob("log/journal/*/system.journal"))), "open its files")
+        self.server.wait_until(lambda: (root / "run/systemd/journal/dev-log").is_socket(), "listen")
+        place.inside = self.server.pid
+        self.journal = next(root.glob("log/journal/*"))
+
+    def run(self, *command: str, uid: int = 0) -> None:
+        """Run a command that can log to this journald."""
+        become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
+        subprocess.run([*self._place.enter(), *become, *command], check=True)
+
+    def rotate(self) -> None:
+        """Have it begin a new file; returns when it has."""
+        before = len(list(self.journal.glob("*.journal")))
+        self.server.signal_group(signal.SIGUSR2)
+        self.server.wait_until(lambda: len(list(self.journal.glob("*.journal"))) > before, "rotate")
+
+    def vacuum(self) -> None:
+        """Remove all files but those in use."""
+        subprocess.run(["journalctl", "--quiet", "-D", self.journal, "--vacuum-files=1"], check=True)
