@@ -25,6 +25,7 @@ def answering(path: Path, reply: bytes | None, group: str, shut: bool = True) ->
                 while True:
                     client, _ = server.accept()
                     if reply is not None:
+                        client.recv(64)  # closing with the question unread would be a reset, not an answer
                         client.sendall(reply)
                     if shut and reply is not None:
                         client.close()
