@@ -138,17 +138,20 @@ def _elements(text: bytes) -> Elements | None:
         found = _ELEMENT.match(text, place)
         if found is None:
             return None
-        name = found["key"].decode() if found["key"] else _kind(found)
-        if name in named or (name == "user" and found["user"] is None):
+        user, key, inside, value, secured, cipher, more = found.groups()
+        if key:
+            name, content = key.decode(), inside if value is None else value
+            if name == "user":  # without its brackets, nobody can tell where it ends
+                return None
+        elif user is not None:
+            name, content = "user", user
+        else:
+            name, content = ("secured", secured) if secured else ("cipher", cipher)
+        if name in named:
             return None
-        named[name] = next((found[g] for g in ("user", "inside", "value", "secured", "cipher") if found[g]), b"")
-        place, more = found.end(), found["more"]
+        named[name] = content
+        place = found.end()
     return Elements(named.get("user", b""), named)
-
-
-def _kind(found: re.Match[bytes]) -> str:
-    """The name of an element that is not written key=value."""
-    return next(name for name in ("user", "secured", "cipher") if found[name] is not None)
 
 
 _FORMS = {
@@ -215,44 +218,3 @@ def read_old(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event
     if not _is_address(found["rip"]):
         return Refusal("bad-address", at, user=user, format=OLD_NAME)
     return Login(at, found["rip"].decode(), user, _PROTOCOLS[found["service"]], format=OLD_NAME)
-
-
-# The form that nearly all logins have, for reading many lines at once. It must be a part of the
-# grammar above, with the same values: tests/unit/test_formats_block.py compares the two.
-_BYTE = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = _BYTE + (rb"\." + _BYTE) * 3
-COMMON_TEXT = (
-    rb"(imap|pop3)-login: LEVEL(?:Login|Logged in): user=<([^<>\x00\r\n]{1,1024})>, method=((?!ANONYMOUS,)"
-    + _METHOD
-    + rb"), rip=("
-    + _IPV4
-    + rb"), lip=("
-    + _IPV4
-    + rb"), mpid=[0-9]{1,10}(, secured|, TLS)?(?:, session=<("
-    + _SESSION
-    + rb")>)?"
-)
-
-
-def common(
-    at: int,
-    service: bytes,
-    user: bytes,
-    method: bytes,
-    rip: bytes,
-    lip: bytes,
-    secured: bytes | None,
-    session: bytes | None,
-) -> Login:
-    """The login of a match of COMMON_TEXT: its seven groups, in their order."""
-    return Login(
-        at,
-        rip.decode(),
-        user.decode("utf-8", "backslashreplace"),
-        "imap" if service == b"imap" else "pop3",
-        method.decode(),
-        secured == b", TLS",
-        session.decode() if session else "",
-        lip.decode(),
-        NAME,
-    )

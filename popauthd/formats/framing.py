@@ -124,10 +124,18 @@ class Frame(NamedTuple):
     levelled: bool = False
 
 
+_LOOSE_STAMP = re.compile(
+    rb"(?:dovecot: )?(?:[A-Za-z]{3,9}\.? {1,2}[0-9]{1,2}|[0-9]{2,4}[-/][0-9]{1,2}[-/][0-9]{1,4})[T ]"
+    rb"[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}"
+)
+_RAW_PRI = re.compile(rb"<[0-9]{1,3}>")
+
+
 class Framer:
     """Takes the lines of one family apart. own_stamp: the pattern of an own file's stamps."""
 
     def __init__(self, family: str, own_stamp: bytes, own_layout: bool = False) -> None:
+        self.family, self.own_layout = family, own_layout
         blank = b" ?" if own_layout else b" "  # a log_timestamp may have been set without its last blank
         self._stamp = re.compile(
             rb"(?:dovecot: |(?:imap|pop3)-login: (?=[0-9])|<[0-9]{1,3}>1 )?"
@@ -165,19 +173,11 @@ class Framer:
         found = self._stamp.match(line)
         return None if found is None else found["stamp"]
 
-
-_LOOSE_STAMP = re.compile(
-    rb"(?:dovecot: )?(?:[A-Za-z]{3,9}\.? {1,2}[0-9]{1,2}|[0-9]{2,4}[-/][0-9]{1,2}[-/][0-9]{1,4})[T ]"
-    rb"[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}"
-)
-_RAW_PRI = re.compile(rb"<[0-9]{1,3}>")
-
-
-def why_unframed(line: bytes) -> str:
-    """The reason word for a line that no shape fits."""
-    if _RAW_PRI.match(line):
-        return "raw-pri"
-    return "bad-stamp" if _LOOSE_STAMP.match(line) else "unframed"
+    def why_not(self, line: bytes) -> str:
+        """The reason word for a line that no shape fits."""
+        if _RAW_PRI.match(line):
+            return "raw-pri"
+        return "bad-stamp" if self.stamp(line) is None and _LOOSE_STAMP.match(line) else "unframed"
 
 
 class Unwrapped(NamedTuple):

@@ -12,19 +12,21 @@ Dovecot never writes it and a file that was converted is not the log.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from popauthd import stamps
 from popauthd.formats import dovecot, framing, journal
+from popauthd.formats.common import Common
 from popauthd.formats.table import FORMATS, Format
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 LINE_BYTES = 65536
 
 Matter = Login | SessionEnd | Refusal
-Common = tuple[re.Pattern[bytes], re.Pattern[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,9 @@ class Recogniser:
         own = family == framing.DOVECOT_FILE
         self._stamps = self._own_stamps if own else self._syslog_stamps
         self._framer = framing.Framer(family, self._stamps.pattern, bool(own and self._reading.timestamp))
-        self._common = _common_patterns(family, self._reading, self._stamps.pattern)
+        if family != framing.JOURNAL and dovecot.NAME in self._reading.formats:
+            reading = self._reading
+            self._common = Common(self._framer, self._stamps, reading.hostnames, reading.programs)
 
     @property
     def framing(self) -> str:
@@ -94,10 +98,6 @@ class Recogniser:
             return Refusal("too-long")
         if not self._family and not self._detect(raw):
             return self._undecided(raw)
-        if self._common is not None:
-            found = self._common[0].fullmatch(raw)
-            if found is not None:
-                return self._common_event(*found.groups(), now=now, written_after=written_after)
         return self._strict(raw, now, written_after)
 
     def block(self, block: bytes, now: int, written_after: int | None = None) -> tuple[list[Matter], int]:
@@ -106,22 +106,45 @@ class Recogniser:
         Bytes after the last line feed are not a line yet and are left out.
         """
         block = block[: block.rfind(b"\n") + 1]
-        events: list[Matter] = []
-        if self._common is None:
-            self._lines(block, now, written_after, events)
-            return events, block.count(b"\n")
-        # Each gap begins with the line feed before its first line; groups are those of _common_event.
-        parts = self._common[1].split(b"\n" + block)
-        width = self._common[1].groups + 1
-        for place in range(0, len(parts), width):
-            gap = parts[place]
-            if len(gap) > 1 and self._stirs(gap):
-                self._lines(gap[1:], now, written_after, events)
-            if place + 1 < len(parts):
-                events.append(
-                    self._common_event(*parts[place + 1 : place + width], now=now, written_after=written_after)
-                )
-        return events, block.count(b"\n")
+        count = block.count(b"\n")
+        if not block or self._common is None:
+            events = (self.line(raw, now, written_after) for raw in block.split(b"\n")[:-1])
+            return [event for event in events if not isinstance(event, Ignored)], count
+        parts = self._common.split(block)
+        logins = self._common.events(parts, now, written_after)
+        merged: list[Matter] = []
+        taken = 0
+        for before, event in self._between(parts[:: self._common.width], now, written_after):
+            merged += logins[taken:before]
+            taken = before
+            merged.append(event)
+        merged += logins[taken:]
+        return merged, count
+
+    def _between(self, gaps: list[str], now: int, written_after: int | None) -> list[tuple[int, Matter]]:
+        """The events that matter in the gaps, in order, each with the number of its gap."""
+        lines = "".join(gaps).encode("latin-1")
+        starts = sorted(self._stirring(lines) | _long_lines(gaps))
+        if not starts:
+            return []
+        ends = list(itertools.accumulate(map(len, gaps)))
+        found: list[tuple[int, Matter]] = []
+        for start in starts:
+            event = self.line(lines[start : lines.index(b"\n", start)], now, written_after)
+            if not isinstance(event, Ignored):
+                found.append((bisect.bisect_right(ends, start), event))
+        return found
+
+    def _stirring(self, lines: bytes) -> set[int]:
+        """Where the lines begin that have one of the triggers in them."""
+        low = lines.lower()
+        starts = set()
+        for trigger in self._triggers:
+            at = low.find(trigger)
+            while at >= 0:
+                starts.add(low.rfind(b"\n", 0, at) + 1)
+                at = low.find(trigger, low.index(b"\n", at))
+        return starts
 
     def record(self, fields: Mapping[str, object]) -> Event:
         """What one journal record says, from its fields (as of journalctl's JSON or python3-systemd)."""
@@ -164,26 +187,8 @@ class Recogniser:
 
     def _undecided(self, raw: bytes) -> Event:
         if self._looks_like_login(raw.lower()):
-            return Refusal(framing.why_unframed(raw))
+            return Refusal("undecided")
         return Ignored("undecided" if raw else "empty")
-
-    def _stirs(self, lines: bytes) -> bool:
-        """Whether any of the lines may matter."""
-        if len(lines) > LINE_BYTES:
-            return True
-        low = lines.lower()
-        return any(trigger in low for trigger in self._triggers)
-
-    def _lines(self, lines: bytes, now: int, written_after: int | None, events: list[Matter]) -> None:
-        for raw in lines.split(b"\n")[:-1] if lines.endswith(b"\n") else lines.split(b"\n"):
-            event = self.line(raw, now, written_after)
-            if not isinstance(event, Ignored):
-                events.append(event)
-
-    def _common_event(self, stamp: bytes, *groups: bytes, now: int, written_after: int | None) -> Login | Refusal:
-        at = self._stamps.read(stamp, now, written_after)
-        login = dovecot.common(0 if at is None else at, *groups)
-        return Refusal("bad-stamp", user=login.user, format=login.format) if at is None else login
 
     def _strict(self, raw: bytes, now: int, written_after: int | None) -> Event:
         if self._family == framing.JOURNAL:
@@ -200,7 +205,7 @@ class Recogniser:
             outer = self._syslog_stamps.read(unwrapped.stamp, now)
         frame = self._framer.frame(raw)
         if frame is None:
-            return Refusal(framing.why_unframed(raw)) if self._looks_like_login(low) else Ignored("other")
+            return Refusal(self._framer.why_not(raw)) if self._looks_like_login(low) else Ignored("other")
         rows = self._own.get(frame.own_format, ()) if frame.own_format else self._programs.get(frame.program, ())
         known_host = not self._hosts or bool(frame.own_format) or frame.host in self._hosts
         if not rows or not known_host:
@@ -238,6 +243,20 @@ def _grammar(
     return Ignored("other")
 
 
+def _long_lines(gaps: list[str]) -> set[int]:
+    """Where the lines begin, in all gaps together, that are too long to be read."""
+    starts: set[int] = set()
+    at = 0
+    for gap in gaps:
+        if len(gap) > LINE_BYTES:
+            place = at
+            for line in gap.split("\n"):
+                starts.update({place} if len(line) > LINE_BYTES else ())
+                place += len(line) + 1
+        at += len(gap)
+    return starts
+
+
 def _check(reading: Reading) -> None:
     """Raise ValueError on names that are not known and on names that no line can have."""
     named = {row.part_of for row in FORMATS}
@@ -263,21 +282,3 @@ def _by_program(rows: list[Format], reading: Reading) -> dict[bytes, tuple[Forma
         for name in reading.programs if row.renamed and row.programs else row.programs:
             programs[name.encode()] = (*programs.get(name.encode(), ()), row)
     return programs
-
-
-def _common_patterns(family: str, reading: Reading, stamp: bytes) -> Common | None:
-    """The patterns for a login of the most common form: one for a line, one for a block of lines.
-
-    The second begins with a line feed, so that the engine hops from line to line with memchr.
-    """
-    if family == framing.JOURNAL or dovecot.NAME not in reading.formats:
-        return None
-    if family == framing.DOVECOT_FILE:
-        head, level = rb"(" + stamp + rb")" + (rb" ?" if reading.timestamp else rb" "), rb"Info: "
-    else:
-        hosts = b"|".join(re.escape(name.encode()) for name in reading.hostnames) or framing.HOST
-        programs = b"|".join(re.escape(name.encode()) for name in reading.programs)
-        head = rb"(" + stamp + rb") (?:" + hosts + rb") (?:" + programs + rb")(?:\[[0-9]{1,10}\])?: "
-        level = rb"(?:Info: )?"
-    body = head + dovecot.COMMON_TEXT.replace(b"LEVEL", level)
-    return re.compile(body), re.compile(rb"\n" + body + rb"(?=\n)")

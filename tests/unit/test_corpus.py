@@ -92,7 +92,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     time.tzset()
 
 
-@pytest.mark.parametrize("case", cases("adversarial.jsonl", "own.jsonl"))
+@pytest.mark.parametrize("case", cases("adversarial.jsonl"))
 def test_a_case_of_the_corpus_has_its_verdict(case: Case) -> None:
     expect = case["expect"]
     if expect["verdict"] == "wait":  # an unfinished line is the source's to hold back; here it is no line
@@ -109,7 +109,7 @@ def test_a_case_of_the_corpus_has_its_verdict(case: Case) -> None:
     assert {v.reason for v in found if isinstance(v, Refusal | Ignored)} <= REASONS.keys() | policy.REASONS.keys()
 
 
-@pytest.mark.parametrize("case", cases("adversarial.jsonl", "own.jsonl"))
+@pytest.mark.parametrize("case", cases("adversarial.jsonl"))
 def test_with_the_default_lifetime_a_grant_ends_fifteen_minutes_after_the_login(case: Case) -> None:
     long = [v for v in verdicts(case, CORPUS_LIFETIME) if isinstance(v, Grant)]
     short = [v for v in verdicts(case, 900) if isinstance(v, Grant)]
