@@ -84,7 +84,7 @@ def _first_stamped(handle: Handle, offset: int, high: int, stamp: Stamp) -> tupl
         lines = (rest + data).split(b"\n")
         rest = lines.pop()
         for line in lines:
-            at = stamp(line) if offset < high else None
+            at = stamp(line.lstrip(b"\0")) if offset < high else None
             if at is not None:
                 return offset, at
             offset += len(line) + 1

@@ -77,6 +77,7 @@ class JournalSource:
         self._place: Place | None = None
         self._now = int(clock())
         self._oldest, self._oldest_at = 0, self._now
+        self._sure = 0  # microseconds: what is older was read, as of the last look at the files
         self._at_end: int | None = None
         self._last_read: int | None = None
         self._dropped = 0
@@ -108,7 +109,7 @@ class JournalSource:
         return gaps
 
     def state(self) -> dict[str, str | int | None]:
-        last = None if self._place is None else self._place.at // MICRO
+        last = self._last_at // MICRO or None
         behind = None if last is None or self._reader is None else max(0, self._now - last)
         return {
             "path": self.name,
@@ -134,8 +135,12 @@ class JournalSource:
 
     def process(self) -> None:
         """Take what made the descriptor readable; call `read` afterwards."""
-        # What changed is for `read` to find out, after it has read the files that may have been removed.
+        # What changed is for `read` to find out.
         self._waker.poll(0)
+
+    @property
+    def _last_at(self) -> int:
+        return 0 if self._place is None else self._place.at
 
     @property
     def _title(self) -> str:
@@ -173,14 +178,22 @@ class JournalSource:
         if self._place is None:
             reader.seek_realtime(window)
         elif not _stands_at(reader, self._place.cursor):
-            begins = opening.begins_at(self._path)
-            if begins is None or begins > max(self._place.at, window):
-                self._gap(
-                    f"the {self._title} was vacuumed or replaced: what was logged after "
-                    f"{_utc(self._place.at)} and before {_utc(begins or self._now * MICRO)} may be lost"
-                )
+            if begins := self._begins_after(max(self._place.at, window)):
+                self._gap(self._lost(self._place.at, begins))
             # Not the place alone: its time may be one that the wall clock was set back from since.
             reader.seek_realtime(min(self._place.at, window))
+        self._sure = max(self._last_at, window)
+
+    def _begins_after(self, sure: int) -> int:
+        """The time of the first record there is if that is later than `sure`, else 0; in microseconds."""
+        begins = opening.begins_at(self._path) or self._now * MICRO
+        return begins if begins > sure else 0
+
+    def _lost(self, after: int, before: int) -> str:
+        return (
+            f"the {self._title} was vacuumed or replaced: what was logged after {_utc(after)} and before "
+            f"{_utc(before)} may be lost"
+        )
 
     def _window(self) -> int:
         """Microseconds: what is older can grant nothing any more."""
@@ -190,9 +203,9 @@ class JournalSource:
         lines: list[bytes] = []
         size = 0
         at_end = False
+        self._changed(reader)
         while size < self._block_bytes and not at_end:
-            # Files that were removed stay readable until process() is called: so only at their end.
-            record = self._next(reader) or (reader.process() and self._next(reader))
+            record = self._next(reader) or (self._changed(reader) and self._next(reader))
             if record:
                 lines.append(self._line(record))
                 size += len(lines[-1])
@@ -204,6 +217,16 @@ class JournalSource:
             chunk = Chunk(b"".join(lines), _encode(self._place), self._at_end, 0 if at_end else 1)
         self._at_end = self._now if at_end else None
         return chunk
+
+    def _changed(self, reader: Reader) -> bool:
+        """Let the library look for files that came or went; whether there may be more to read."""
+        change = reader.process()
+        # Vacuuming empties a file even while it is open (unlinkat_deallocate in systemd), and the library
+        # then passes it over without a word.
+        if change == opening.INVALIDATE and (begins := self._begins_after(self._sure)):
+            self._gap(self._lost(self._sure, begins))
+        self._sure = max(self._last_at, (self._at_end or 0) * MICRO)
+        return change != opening.NOP
 
     def _next(self, reader: Reader) -> Record:
         """The next record, empty at the end. One that is damaged is passed over, and a Gap."""
@@ -230,13 +253,10 @@ class JournalSource:
         self._dropped += number
         unit = self._dropped_from.decode().removeprefix(" from ")
         self._gap(
-            f"journald dropped {number or 'some'} messages of {unit} before {_utc(self._place_at())} (its rate limit): "
+            f"journald dropped {number or 'some'} messages of {unit} before {_utc(self._last_at)} (its rate limit): "
             f"logins may be among them; set LogRateLimitIntervalSec=0 with systemctl edit {unit}"
         )
         return line(record)
-
-    def _place_at(self) -> int:
-        return 0 if self._place is None else self._place.at
 
     def _gap(self, what: str) -> None:
         self._gaps.append(Gap(what, self._now))

@@ -27,6 +27,8 @@ DAY_SECONDS = 86400
 
 ADVICE = "the user that runs popauthd must be in the group systemd-journal"
 
+NOP, INVALIDATE = 0, 2  # what Reader.process() returns: nothing new; files came or went (1: records came)
+
 Identity = tuple[int, int] | None
 Record = dict[str, Any]
 Matches = Sequence[Sequence[str]]

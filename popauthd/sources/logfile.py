@@ -70,10 +70,9 @@ class LogFile:
         found = None if place is None else decode(place)
         if place is not None and found is None:
             self._gap(f"the saved place in {self.name} is damaged: lines may be missing or come twice")
-        self._mark = found.at if found and found.at.offset else None
-        self._old_marks = found.old if found else ()
-        if found:
-            self._shelf.trusted = (found.linked, found.owner)
+        self._mark, self._old_marks = None, ()
+        if found is not None:
+            self._recall(found)
         self._why_lost = f"{self.name} went on elsewhere while nothing read it"
 
     def read(self, now: int) -> Chunk | None:
@@ -179,7 +178,14 @@ class LogFile:
         place = self._place()
         self.close()
         if place is not None:
-            self._mark, self._old_marks = place.at, place.old
+            self._recall(place)
+
+    def _recall(self, place: Place) -> None:
+        """Go on at a place; where a file was empty it cannot be known again, and the window is read."""
+        marks = (place.at, *place.old)
+        self._mark = place.at if all(mark.offset for mark in marks) else None
+        self._old_marks = tuple(mark for mark in place.old if mark.offset)
+        self._shelf.trusted = (place.linked, place.owner)
 
     def _after(self, reader: Reader) -> Plan | None:
         return self._shelf.after(reader, self._target(), self._done)

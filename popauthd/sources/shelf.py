@@ -20,18 +20,26 @@ from popauthd.sources.siblings import Sibling, settled
 SKIP_ABOVE_BYTES = 64 << 20  # unread: less than that is read whole, more only from the last window on
 
 
+UNSTAMPED_MOST = 3  # rotated files read whole because no line of theirs has a stamp
+Looks = frozenset[tuple[int, int, int]]  # of files: inode, size, time of the last change
+
+
 class Unsettled(Exception):
     """The files are being renamed just now: try again."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """Open files to read, oldest first; `offset` is for the first one. gaps: what is known to be lost."""
+    """Open files to read, oldest first; `offset` is for the first one. gaps: what is known to be lost.
+
+    beside: what the rotated siblings looked like, None if nobody looked.
+    """
 
     handles: list[Handle]
     offset: int = 0
     skipping: bool = False
     gaps: list[str] = field(default_factory=list)
+    beside: Looks | None = None
 
 
 class Shelf:
@@ -59,10 +67,11 @@ class Shelf:
             return False
         return True
 
-    def beside(self) -> frozenset[tuple[int, int, int]]:
-        """What the rotated siblings look like, to notice that one came or went."""
+    def older(self, handle: Handle) -> Looks:
+        """What the rotated siblings older than a file look like; all of them if it is the log itself."""
         found = settled(self.path, self._guess) or []
-        return frozenset((one.ino, one.bytes, one.changed_ns) for one in found)
+        place = [(one.dev, one.ino) == (handle.dev, handle.ino) for one in found]
+        return _looks(found[place.index(True) + 1 :] if True in place else found)
 
     def from_mark(self, mark: Mark, target: int) -> Plan | None:
         """Go on at a mark, wherever its file is now; None if it is nowhere. Raises Unsettled.
@@ -75,7 +84,7 @@ class Shelf:
                 return opened.plan([live], self._ahead(live, mark.offset, target), mark.skipping)
             newer: list[Handle] = []
             notes: list[str] = []
-            siblings = self._siblings(live, mark.path)
+            siblings = self._siblings(opened, live, mark.path)
             for one in siblings:
                 handle = opened.add(one.path, one, notes)
                 if handle is None:
@@ -95,19 +104,22 @@ class Shelf:
             notes: list[str] = []
             live = self._live(opened)
             chain: list[Handle] = []
+            unstamped = 0
             if live is not None:
                 chain = [live]
                 first = bisect.first_stamp(live, self._stamp)
                 if first is not None and first < target:
                     return opened.plan(chain, self._since(live, target))
-            for one in self._siblings(live, None):
+            for one in self._siblings(opened, live, None):
                 handle = opened.add(one.path, one, notes)
                 if handle is None or any(mark.offset and matches(handle, mark) for mark in done):
                     continue
                 first = bisect.first_stamp(handle, self._stamp)
-                if first is None and handle.left(0):
-                    break
                 chain.insert(0, handle)
+                if first is None and handle.read(0, 1):
+                    unstamped += 1
+                    if unstamped == UNSTAMPED_MOST:
+                        break
                 if first is not None and first < target:
                     return opened.plan(chain, self._since(handle, target), gaps=notes)
             return opened.plan(chain, gaps=notes) if chain else None
@@ -121,7 +133,7 @@ class Shelf:
             live = self._live(opened)
             if live is None or (live.dev, live.ino) == (held.dev, held.ino):
                 return None
-            siblings = self._siblings(live, held.path)
+            siblings = self._siblings(opened, live, held.path)
             same = next((one for one in siblings if (one.dev, one.ino) == (held.dev, held.ino)), None)
             notes: list[str] = []
             newer: list[Handle] = []
@@ -144,7 +156,7 @@ class Shelf:
     def find(self, mark: Mark) -> Handle | None:
         """The file a mark was made in, or None. Raises Unsettled."""
         with _Opened() as opened:
-            for one in self._siblings(None, mark.path):
+            for one in self._siblings(opened, None, mark.path):
                 handle = opened.add(one.path, one, [])
                 if handle is not None and matches(handle, mark):
                     return opened.plan([handle]).handles[0]
@@ -163,11 +175,12 @@ class Shelf:
             self.trusted = (linked, _owner(real))
         return handle
 
-    def _siblings(self, live: Handle | None, also: str | None) -> list[Sibling]:
+    def _siblings(self, opened: _Opened, live: Handle | None, also: str | None) -> list[Sibling]:
         """Newest first, without the log itself; `also` is a name to look at when no other fits."""
         found = settled(self.path, self._guess)
         if found is None:
             raise Unsettled
+        opened.beside = _looks(found)
         if also is not None and also not in (self.path, *(one.path for one in found)):
             found += settled(also, lambda: also) or []
         return [one for one in found if live is None or (one.dev, one.ino) != (live.dev, live.ino)]
@@ -188,6 +201,7 @@ class _Opened:
     """Files opened while planning; closed at the end unless the plan took them."""
 
     def __init__(self) -> None:
+        self.beside: Looks | None = None
         self._handles: list[Handle] = []
 
     def __enter__(self) -> _Opened:
@@ -218,7 +232,7 @@ class _Opened:
         self, handles: list[Handle], offset: int = 0, skipping: bool = False, gaps: list[str] | None = None
     ) -> Plan:
         self._handles = [one for one in self._handles if all(one is not taken for taken in handles)]
-        return Plan(handles, offset, skipping, gaps or [])
+        return Plan(handles, offset, skipping, gaps or [], self.beside)
 
 
 def _missing(path: str, last: Sibling, siblings: list[Sibling]) -> list[str]:
@@ -231,6 +245,10 @@ def _missing(path: str, last: Sibling, siblings: list[Sibling]) -> list[str]:
         for number in range(0 if 0 in there else 1, last.number)
         if number not in there
     ]
+
+
+def _looks(siblings: list[Sibling]) -> Looks:
+    return frozenset((one.ino, one.bytes, one.changed_ns) for one in siblings)
 
 
 def _owner(path: str) -> int:

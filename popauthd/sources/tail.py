@@ -21,7 +21,7 @@ from pygtail import Pygtail
 from popauthd.sources.handles import Handle
 from popauthd.sources.place import Mark
 from popauthd.sources.reader import Reader, Rewritten
-from popauthd.sources.shelf import Plan, Shelf, Unsettled
+from popauthd.sources.shelf import Looks, Plan, Shelf, Unsettled
 
 
 def _slot(name: str) -> property:
@@ -81,15 +81,14 @@ class Tail(Pygtail):  # type: ignore[misc]
         self._block_bytes = block_bytes
         self._after = after
         self._retire = retire
-        self._beside: frozenset[tuple[int, int, int]] | None = None
+        self._beside: Looks | None = None
 
     def begin(self, plan: Plan) -> None:
         """Read these files, the first from the plan's offset, and then whatever follows them."""
         self.drop()
         self._queue.extend(plan.handles)
         self.gaps += plan.gaps
-        self._begin_at = plan.offset
-        self._skipping = plan.skipping
+        self._begin_at, self._skipping, self._beside = plan.offset, plan.skipping, plan.beside
         self._filehandle()
 
     def drop(self) -> None:
@@ -128,8 +127,6 @@ class Tail(Pygtail):  # type: ignore[misc]
             self._begin_at, self._skipping = 0, False
             self.fh = _Held(reader, self._retire)
             self.rotated_logfile = handle.path if self._queue else None
-            fresh = reader.offset == 0 and not self._queue
-            self._beside = self._shelf.beside() if fresh else None
         held: _Held = self.fh
         return held
 
@@ -144,7 +141,7 @@ class Tail(Pygtail):  # type: ignore[misc]
         except Rewritten:
             self._give_up(reader)
             raise StopIteration from None
-        if block and fresh and self._swapped(reader):
+        if fresh and not self._queue and self._swapped(reader):
             self._give_up(reader, from_start=True)
             raise StopIteration
         if block:
@@ -163,18 +160,16 @@ class Tail(Pygtail):  # type: ignore[misc]
         self.waiting = False
         if plan is not None:
             self._queue.extend(plan.handles)
-            self._begin_at = plan.offset
+            self._begin_at, self._beside = plan.offset, plan.beside
             self.gaps += plan.gaps
             self.rotated_logfile = reader.handle.path
 
     def _swapped(self, reader: Reader) -> bool:
-        """Whether an empty log may have been filled, copied and emptied again before this block.
+        """Whether an empty log may have been filled, copied and emptied again since we looked.
 
         Nothing had been read of it that could be compared, but then a rotated file is new.
         """
-        if self._beside is None or self._shelf.moved(reader.handle):
-            return False
-        return self._shelf.beside() != self._beside
+        return self._beside is not None and bool(self._shelf.older(reader.handle) - self._beside)
 
     def _give_up(self, reader: Reader, from_start: bool = False) -> None:
         mark = reader.mark()
