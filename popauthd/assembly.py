@@ -1,19 +1,53 @@
-"""Builds the watcher from the configuration: opens books and map, makes a source for every log."""
+"""Builds the watcher from the configuration: finds the logs, opens books and map, makes the sources."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from popauthd.books import DATABASES, SCHEMA, Books
-from popauthd.config import Config, SourceConfig
+from popauthd.config import Config, SourceConfig, plain_source
 from popauthd.errors import ConfigError
 from popauthd.formats import Reading, Recogniser
+from popauthd.formats.journal import UNIT
 from popauthd.heal import heal
 from popauthd.policy import Limits
 from popauthd.relaymap import MapWriter
+from popauthd.sources.journal import JournalSource
+from popauthd.sources.journal_reader import dovecot_logs_here, expected_unit
 from popauthd.sources.logfile import LogFile
 from popauthd.sources.wake import Waker
 from popauthd.watcher import Followed, Watcher
+
+# Dovecot's own file first: no local user can write into it, as anyone can into syslog.
+USUAL_LOGS = (
+    "/var/log/dovecot-info.log",
+    "/var/log/dovecot.log",
+    "/var/log/dovecot/dovecot.log",
+    "/var/log/mail.log",
+    "/var/log/maillog",
+    "/var/log/mail.info",
+    "/var/log/syslog",
+)
+
+
+def followed(settings: Config) -> tuple[SourceConfig, ...]:
+    """The sources to follow: the configured ones; or the journal if Dovecot logs there; or a usual log.
+
+    Raises ConfigError, saying where it looked, if nothing is configured and nothing is found.
+    """
+    if settings.sources:
+        return settings.sources
+    if dovecot_logs_here():
+        return (plain_source(type="journal"),)
+    for path in USUAL_LOGS:
+        if Path(path).is_file():
+            return (plain_source(path=path),)
+    raise ConfigError(
+        "no mail log found; looked for records of Dovecot in the journal, and for "
+        + ", ".join(USUAL_LOGS)
+        + '; name the log with a [[source]] table, such as path = "/var/log/mail.log"'
+    )
 
 
 def recogniser(source: SourceConfig, framing: str = "") -> Recogniser:
@@ -21,29 +55,33 @@ def recogniser(source: SourceConfig, framing: str = "") -> Recogniser:
     try:
         return Recogniser(
             Reading(
-                framing=framing or source.framing,
+                framing=framing or ("journal" if source.type == "journal" else source.framing),
                 timezone=source.timezone,
                 timestamp=source.timestamp,
                 hostnames=source.hostnames,
                 programs=source.programs,
+                unit=expected_unit() if source.type == "journal" else UNIT,
             )
         )
     except ValueError as error:
-        raise ConfigError(f"source {source.path}: {error}") from error
+        raise ConfigError(f"source {source.name}: {error}") from error
+
+
+def _follow(source: SourceConfig) -> Followed:
+    reader = recogniser(source)
+    if source.type == "journal":
+        return Followed(JournalSource(source.programs, path=source.path), reader)
+    return Followed(LogFile(source.path, reader.stamp), reader)
 
 
 def build(settings: Config, sources: Sequence[SourceConfig], limits: Limits) -> Watcher:
-    """Open everything. Raises ConfigError or StoreError; nothing stays open then but for the process's end."""
-    followed = []
-    for source in sources:
-        reader = recogniser(source)
-        followed.append(Followed(LogFile(source.path, reader.stamp), reader))
+    """Open everything. Raises ConfigError or StoreError; what is open then ends with the process."""
     healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
     return Watcher(
         limits,
         Books(settings.books_path),
         MapWriter(settings.map_path),
-        followed,
+        [_follow(source) for source in sources],
         host_list=settings.host_list_path if settings.host_list else "",
         history_seconds=settings.history_seconds,
         notes=[note for note in healed if note],
@@ -52,6 +90,6 @@ def build(settings: Config, sources: Sequence[SourceConfig], limits: Limits) -> 
 
 def build_waker(sources: Sequence[SourceConfig], wake: Callable[[], None]) -> Waker:
     """Start watching the logs' directories; `wake` is called from another thread."""
-    waker = Waker([source.path for source in sources], wake)
+    waker = Waker([source.path for source in sources if source.type == "file"], wake)
     waker.start()
     return waker

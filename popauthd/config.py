@@ -1,7 +1,7 @@
 """Reads the configuration: TOML in, a frozen Config out, by the rows of `popauthd.settings`.
 
 An unknown key, a wrong type or a bad value is a ConfigError that names the file, the key and what
-would be right. Without a file everything has its default, and the log is looked for in USUAL_LOGS.
+would be right. Without a file everything has its default.
 """
 
 from __future__ import annotations
@@ -18,16 +18,6 @@ from popauthd.errors import ConfigError
 from popauthd.settings import SETTINGS, SOURCE_SETTINGS, Setting
 
 DEFAULT_PATH = "/etc/popauthd/popauthd.toml"
-# Dovecot's own file first: no local user can write into it, as anyone can into syslog.
-USUAL_LOGS = (
-    "/var/log/dovecot-info.log",
-    "/var/log/dovecot.log",
-    "/var/log/dovecot/dovecot.log",
-    "/var/log/mail.log",
-    "/var/log/maillog",
-    "/var/log/mail.info",
-    "/var/log/syslog",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +31,11 @@ class SourceConfig:
     timestamp: str
     hostnames: tuple[str, ...]
     programs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the source is called in logs, status and books."""
+        return self.path or self.type
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +80,6 @@ class Config:
         """The books, a private LMDB file."""
         return f"{self.state_dir}/books.mdb"
 
-    def followed(self) -> tuple[SourceConfig, ...]:
-        """The sources to follow: the configured ones, or the first of USUAL_LOGS that exists.
-
-        Raises ConfigError, saying where it looked, if nothing is configured and nothing is found.
-        """
-        if self.sources:
-            return self.sources
-        for path in USUAL_LOGS:
-            if Path(path).is_file():
-                return (_source({"path": path}, "default"),)
-        raise ConfigError(
-            "no mail log found; looked for "
-            + ", ".join(USUAL_LOGS)
-            + '. Name the log with a [[source]] table: path = "/var/log/..."'
-        )
-
 
 def load(path: str | None) -> Config:
     """Read the configuration from `path`, or from DEFAULT_PATH if that exists, or take the defaults.
@@ -130,20 +109,20 @@ def from_mapping(table: Mapping[str, Any], where: str) -> Config:
         raise ConfigError(f'{where}: key "source": must be a table, written [[source]] with two brackets')
     values = _values(rest, SETTINGS, where, extra=("source",))
     sources = tuple(_source(item, f"{where}: source {number}") for number, item in enumerate(tables, 1))
-    paths = [source.path for source in sources]
-    for twice in {p for p in paths if paths.count(p) > 1}:
+    names = [source.name for source in sources]
+    for twice in {name for name in names if names.count(name) > 1}:
         raise ConfigError(f'{where}: key "path": {twice} is named by two [[source]] tables; keep one')
     return Config(**values, sources=sources)
 
 
-def unnamed_source() -> SourceConfig:
-    """A source with every default, for lines that come from no configured file."""
-    return SourceConfig(**_values({}, SOURCE_SETTINGS, "default"))
+def plain_source(**values: str) -> SourceConfig:
+    """A source that no [[source]] table describes: every default but the values given."""
+    return SourceConfig(**_values(values, SOURCE_SETTINGS, "default"))
 
 
 def _source(table: Mapping[str, Any], where: str) -> SourceConfig:
     values = _values(table, SOURCE_SETTINGS, where)
-    if not values["path"]:
+    if not values["path"] and values["type"] == "file":
         raise ConfigError(f'{where}: key "path": missing; name the log file, such as "/var/log/mail.log"')
     return SourceConfig(**values)
 

@@ -29,6 +29,7 @@ from popauthd.policy import Limits
 log = logging.getLogger("popauthd")
 
 POLL_SECONDS = 1.0  # events only wake; the log is looked at this often anyway
+JOURNAL_POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
 
 
@@ -105,27 +106,32 @@ def limits(settings: config.Config) -> Limits:
 def watch(settings: config.Config, parent: int) -> None:
     """Run the watcher until told to stop, or until the process `parent` is gone (0: nobody's child)."""
     # The stores and log libraries are the watcher's alone: respond must not pay for them.
-    from popauthd.assembly import build, build_waker
+    from popauthd.assembly import build, build_waker, followed
 
-    followed = settings.followed()
+    sources = followed(settings)
     signals = Signals()
     prepare_run_dir(settings)
     selector = selectors.DefaultSelector()
     selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
     with only_writer(settings), contextlib.ExitStack() as stack:
-        watcher = build(settings, followed, limits(settings))
+        watcher = build(settings, sources, limits(settings))
         stack.callback(watcher.close)
         watcher.start()
-        waker = build_waker(followed, signals.wake)
+        waker = build_waker(sources, signals.wake)
         stack.callback(waker.stop)
         listener = stack.enter_context(listen(settings.control_path, 0o600))
         control = ControlServer(listener, lambda request: handle(watcher, request), selector)
         stack.callback(control.close)
-        log.info("watching %s", ", ".join(source.path for source in followed))
+        for descriptor, process in watcher.descriptors():
+            selector.register(descriptor, selectors.EVENT_READ, process)
+        # journald tells of a record up to a quarter of a second late, though it can be read at once
+        poll_seconds = JOURNAL_POLL_SECONDS if any(source.type == "journal" for source in sources) else POLL_SECONDS
+        log.info("watching %s", ", ".join(source.name for source in sources))
         more = True
         while not signals.stop and parent in (0, os.getppid()):
-            for key, _events in selector.select(0 if more else POLL_SECONDS):
+            for key, _events in selector.select(0 if more else poll_seconds):
                 key.data()
+            waker.tend()
             more = watcher.turn()
             control.drop_slow()
     log.info("stopped")
@@ -149,7 +155,6 @@ def respond(settings: config.Config, parent: int) -> None:
 
 def run(settings: config.Config, arguments: Sequence[str]) -> None:
     """Run watcher and responder as children; when one ends, stop the other. Raises PopauthdError then."""
-    settings.followed()  # say what is wrong once, here, rather than twice below
     prepare_run_dir(settings)
     watched = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)

@@ -166,8 +166,15 @@ SETTINGS = (
 )  # fmt: skip
 
 SOURCE_SETTINGS = (
-    Setting("type", "type", choice("file"), "file", "What kind of source this is."),
-    Setting("path", "path", path, "", "The log file to follow; its rotated siblings are found by themselves."),
+    Setting(
+        "type", "type", choice("file", "journal"), "file",
+        "What kind of source this is: a log file, or the systemd journal (needs python3-systemd).",
+    ),
+    Setting(
+        "path", "path", path, "",
+        "The log file to follow; its rotated siblings are found by themselves. For the journal: a directory of "
+        "journal files, if not the machine's own.",
+    ),
     Setting(
         "framing", "framing", choice("auto", "dovecot-file", "syslog"), "auto",
         "What stands before the message: Dovecot's own file, or syslog; auto decides once from the first lines.",
@@ -186,6 +193,6 @@ SOURCE_SETTINGS = (
     ),
     Setting(
         "programs", "programs", texts, ["dovecot"],
-        "Syslog: Dovecot's instance_name, the program name its lines carry.",
+        "Syslog and journal: Dovecot's instance_name, the program name its lines carry.",
     ),
 )  # fmt: skip

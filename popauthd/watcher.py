@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from popauthd.formats import Recogniser
 from popauthd.model import Grant, Login, Refusal
 from popauthd.policy import Limits, decide
 from popauthd.relaymap import MapWriter
-from popauthd.sources import Source
+from popauthd.sources import Source, Waking
 from popauthd.text import Quiet, safe, stamp
 
 log = logging.getLogger("popauthd.watch")
@@ -302,6 +302,12 @@ class Watcher:
             "today": today,
             "notes": self.notes,
         }
+
+    def descriptors(self) -> Iterator[tuple[int, Callable[[], None]]]:
+        """The descriptors of sources that have one to wake by, each with what takes its readiness away."""
+        for item in self._followed:
+            if isinstance(item.source, Waking) and (descriptor := item.source.fileno()) is not None:
+                yield descriptor, item.source.process
 
     def close(self) -> None:
         """Close sources, map and books."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from popauthd import config
-from popauthd.assembly import recogniser
+from popauthd.assembly import followed, recogniser
 from popauthd.cli.common import Commands, settings
 
 
@@ -22,9 +22,10 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
 def check(options: argparse.Namespace) -> int:
     """Read the configuration as the daemon would; errors are raised."""
     loaded = settings(options)
-    for source in loaded.followed():
+    sources = followed(loaded)
+    for source in sources:
         recogniser(source)
-    print(f"the configuration is right; it follows {', '.join(source.path for source in loaded.followed())}")
+    print(f"the configuration is right; it follows {', '.join(source.name for source in sources)}")
     return 0
 
 

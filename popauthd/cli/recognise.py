@@ -65,7 +65,7 @@ def recognise(options: argparse.Namespace) -> int:
 def reader_for(loaded: config.Config, options: argparse.Namespace) -> Recogniser:
     """The recogniser of the source that FILE is, or of the only source, or a plain one."""
     named = [source for source in loaded.sources if options.file and source.path == str(Path(options.file).resolve())]
-    chosen = named or (loaded.sources if len(loaded.sources) == 1 else [config.unnamed_source()])
+    chosen = named or (loaded.sources if len(loaded.sources) == 1 else [config.plain_source()])
     return recogniser(chosen[0], options.framing or "")
 
 

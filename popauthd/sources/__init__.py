@@ -9,7 +9,7 @@ what cannot be handed out because no copy of it is left is told as a Gap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +62,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of all files. The source can be resumed again."""
+
+
+@runtime_checkable
+class Waking(Protocol):
+    """A source that has a descriptor of its own to wait for."""
+
+    def fileno(self) -> int | None:
+        """Becomes readable when there may be something to read; the same until `close`. None: poll."""
+
+    def process(self) -> None:
+        """Take the readiness away; call `read` afterwards."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from popauthd import config
 from popauthd.errors import ConfigError
+from popauthd.settings import SETTINGS
 
 WRONG = [
     ("unknown key with a near one", 'lifetme = "15m"', ["lifetme", 'did you mean "lifetime"']),
@@ -64,29 +66,14 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    assert {row.field for row in config.SETTINGS} == config.field_names()
+    assert {row.field for row in SETTINGS} == config.field_names()
 
 
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     text = 'lifetime = "20m"\nnever = ["10.0.0.0/8"]\ngroup = "a\\"b"\n[[source]]\npath = "/var/log/mail.log"\n'
-    loaded = config.from_mapping(config.tomllib.loads(text), "test")
+    loaded = config.from_mapping(tomllib.loads(text), "test")
     rows = config.shown(loaded)
     plain = "\n".join(f"{key} = {value}" for key, value in rows if not key.startswith("source"))
     tables = "\n".join(f"{key.split('.')[1]} = {value}" for key, value in rows if key.startswith("source"))
-    again = config.from_mapping(config.tomllib.loads(f"{plain}\n[[source]]\n{tables}\n"), "test")
+    again = config.from_mapping(tomllib.loads(f"{plain}\n[[source]]\n{tables}\n"), "test")
     assert again == loaded
-
-
-def test_without_a_source_the_usual_logs_are_named_when_none_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "USUAL_LOGS", ("/nonexistent/a.log", "/nonexistent/b.log"))
-    with pytest.raises(ConfigError, match=r"/nonexistent/a\.log, /nonexistent/b\.log.*\[\[source\]\]"):
-        config.from_mapping({}, "test").followed()
-
-
-def test_without_a_source_the_first_usual_log_that_exists_is_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = tmp_path / "mail.log"
-    log.touch()
-    monkeypatch.setattr(config, "USUAL_LOGS", ("/nonexistent/a.log", str(log)))
-    assert [source.path for source in config.from_mapping({}, "test").followed()] == [str(log)]
