@@ -123,6 +123,6 @@ class Journald:
         self.server.signal_group(signal.SIGUSR2)
         self.server.wait_until(lambda: len(list(self.journal.glob("*.journal"))) > before, "rotate")
 
-    def vacuum(self) -> None:
-        """Remove all files but those in use."""
-        subprocess.run(["journalctl", "--quiet", "-D", self.journal, "--vacuum-files=1"], check=True)
+    def vacuum(self, keep: int = 1) -> None:
+        """Remove the oldest files; of those that are kept, one is in use."""
+        subprocess.run(["journalctl", "--quiet", "-D", self.journal, f"--vacuum-files={keep}"], check=True)

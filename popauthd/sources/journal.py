@@ -216,6 +216,10 @@ class JournalSource:
             self._last_read = self._now
             chunk = Chunk(b"".join(lines), _encode(self._place), self._at_end, 0 if at_end else 1)
         self._at_end = self._now if at_end else None
+        if at_end:
+            self._sure = max(self._last_at, self._now * MICRO)
+        else:
+            self._changed(reader)
         return chunk
 
     def _changed(self, reader: Reader) -> bool:
@@ -225,7 +229,7 @@ class JournalSource:
         # then passes it over without a word.
         if change == opening.INVALIDATE and (begins := self._begins_after(self._sure)):
             self._gap(self._lost(self._sure, begins))
-        self._sure = max(self._last_at, (self._at_end or 0) * MICRO)
+        self._sure = max(self._sure, self._last_at)
         return change != opening.NOP
 
     def _next(self, reader: Reader) -> Record:

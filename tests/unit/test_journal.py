@@ -202,13 +202,24 @@ def test_rotated_files_are_read_on(where: Path) -> None:
     assert gaps(journal) == []
 
 
-def test_what_is_removed_while_it_is_read_is_read_all_the_same(where: Path) -> None:
+def test_what_is_removed_while_it_is_read_is_a_gap(where: Path) -> None:
     write(where / "a.journal", record(THEN, login(A)), record(THEN + 1, login(B)))
+    write(where / "b.journal", record(THEN + 2, login(C)), record(THEN + 3, login(D)))
     journal = source(where, block_bytes=1)
     assert journal.read(NOW) is not None
     (where / "a.journal").unlink()
-    write(where / "b.journal", record(THEN + 2, login(C)))
-    assert drain(journal)[0] == [B, C]
+    assert drain(journal)[0] == [C, D]
+    (gap,) = gaps(journal)
+    assert "after 2026-11-23T21:00:00Z and before 2026-11-23T21:00:02Z may be lost" in gap
+
+
+def test_what_is_removed_after_it_was_read_is_no_gap(where: Path) -> None:
+    write(where / "a.journal", record(THEN, login(A)))
+    write(where / "b.journal", record(THEN + 2, login(C)), record(THEN + 3, login(D)))
+    journal = source(where, block_bytes=1)
+    assert [journal.read(NOW) is None for _ in range(2)] == [False, False]
+    (where / "a.journal").unlink()
+    assert drain(journal)[0] == [D]
     assert gaps(journal) == []
 
 

@@ -1,0 +1,203 @@
+"""A journald of our own with a real Dovecot that logs to it by syslog, as on a Debian without rsyslog."""
+
+from __future__ import annotations
+
+import json
+import select
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from popauthd.formats import Reading, Recogniser
+from popauthd.model import Login, Refusal
+from popauthd.sources.journal import JournalSource
+from popauthd.sources.journal_reader import dovecot_logs_here
+from tests.helpers import eventually
+from tests.journals import Inside, Journald, journalctl, login
+from tests.servers.clients import LOGIN, USER
+from tests.servers.dovecot import Dovecot
+
+pytestmark = pytest.mark.system
+
+TO_SYSLOG = "log_path = syslog\ninfo_log_path =\n"
+LIFETIME = 900
+
+
+@pytest.fixture(scope="module")
+def place_inside() -> Iterator[Inside]:
+    """Servers started here after the journald log to it."""
+    made = Inside()
+    with made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def journald(place_inside: Inside) -> Journald:
+    """The journald."""
+    return Journald(place_inside)
+
+
+@pytest.fixture(scope="module")
+def dovecot(place_inside: Inside, journald: Journald) -> Dovecot:
+    """The Dovecot that logs to it."""
+    assert journald.server.alive()
+    return Dovecot(place_inside, TO_SYSLOG)
+
+
+class Following:
+    """A journal source with its recogniser, and what it has seen so far."""
+
+    def __init__(self, journald: Journald, saved: bytes | None = None) -> None:
+        self.source = JournalSource(path=str(journald.journal))
+        self.source.resume(saved, int(time.time()) - LIFETIME)
+        self.place = saved
+        self.block = b""
+        self.logins: list[str] = []
+        self.refused: list[str] = []
+        # Started by hand, nothing here runs in a unit.
+        self._recogniser = Recogniser(Reading(framing="journal", unit=""))
+
+    def read(self) -> Following:
+        """Read all there is."""
+        while (chunk := self.source.read(int(time.time()))) is not None:
+            events, _lines = self._recogniser.block(chunk.block, int(time.time()))
+            self.logins += [event.address for event in events if isinstance(event, Login)]
+            self.refused += [event.reason for event in events if isinstance(event, Refusal)]
+            self.block += chunk.block
+            self.place = chunk.place
+        return self
+
+    def until_login(self, address: str) -> None:
+        """Read on until there was a login from there."""
+        eventually(lambda: address in self.read().logins, f"a login from {address} in the journal")
+
+
+@pytest.mark.parametrize("protocol", sorted(LOGIN))
+def test_a_login_comes_with_the_fields_that_journald_vouches_for(
+    journald: Journald, dovecot: Dovecot, protocol: str
+) -> None:
+    address = f"127.0.1.{sorted(LOGIN).index(protocol) + 1}"
+    following = Following(journald).read()
+    before = time.time()
+    assert LOGIN[protocol](address, dovecot.ports[protocol])
+    following.until_login(address)
+    records = [json.loads(line) for line in following.block.split(b"\n")[:-1] if address.encode() in line]
+    (record,) = [record for record in records if f"{protocol}-login: " in record["MESSAGE"]]
+    assert record["_UID"] == "0"
+    assert record["_EXE"] == "/usr/lib/dovecot/log"
+    assert record["_COMM"] == "log"
+    assert record["_TRANSPORT"] == "syslog"
+    assert record["SYSLOG_IDENTIFIER"] == "dovecot"
+    assert "_SYSTEMD_UNIT" not in record
+    assert before <= int(record["__REALTIME_TIMESTAMP"]) / 1e6 <= time.time()
+    assert USER in record["MESSAGE"]
+
+
+def test_journalctl_and_the_source_give_the_same_events(journald: Journald, dovecot: Dovecot) -> None:
+    assert LOGIN["pop3"]("127.0.1.3", dovecot.ports["pop3"])
+    following = Following(journald)
+    following.until_login("127.0.1.3")
+    read = Recogniser(Reading(framing="journal", unit=""))
+    now = int(time.time())
+
+    def same() -> bool:  # in the end: Dovecot logs the end of the session when it likes
+        printed = journalctl(journald.journal, "-o", "json", "SYSLOG_IDENTIFIER=dovecot")
+        return read.block(printed, now) == read.block(following.read().block, now)
+
+    eventually(same, "the same events from both")
+
+
+@pytest.mark.parametrize("uid", [0, 65534])
+def test_what_logger_writes_is_refused(journald: Journald, dovecot: Dovecot, uid: int) -> None:
+    assert dovecot.server.alive()
+    following = Following(journald).read()
+    already = len(following.refused)
+    forged = f"203.0.113.{uid % 100}"
+    journald.run("logger", "-t", "dovecot", "-p", "mail.info", login(forged), uid=uid)
+    eventually(lambda: len(following.read().refused) > already, "the forged record")
+    assert following.refused[already:] == ["untrusted"]
+    assert forged not in following.logins
+
+
+def test_a_failed_login_grants_nothing(journald: Journald, dovecot: Dovecot) -> None:
+    following = Following(journald).read()
+    seen = len(following.logins)
+    assert not LOGIN["pop3"]("127.0.1.4", dovecot.ports["pop3"], password="wrong")
+    assert LOGIN["pop3"]("127.0.1.5", dovecot.ports["pop3"])
+    following.until_login("127.0.1.5")
+    assert following.logins[seen:] == ["127.0.1.5"]
+
+
+def test_it_goes_on_through_rotation_and_a_restart(journald: Journald, dovecot: Dovecot) -> None:
+    following = Following(journald).read()
+    assert LOGIN["pop3"]("127.0.1.6", dovecot.ports["pop3"])
+    following.until_login("127.0.1.6")
+    journald.rotate()
+    assert LOGIN["pop3"]("127.0.1.7", dovecot.ports["pop3"])
+    following.until_login("127.0.1.7")
+    stopped_at = following.place
+    following.source.close()
+    assert LOGIN["pop3"]("127.0.1.8", dovecot.ports["pop3"])
+    journald.rotate()
+    assert LOGIN["pop3"]("127.0.1.9", dovecot.ports["pop3"])
+    again = Following(journald, stopped_at)
+    again.until_login("127.0.1.9")
+    assert again.logins == ["127.0.1.8", "127.0.1.9"]
+    assert [*following.source.take_gaps(), *again.source.take_gaps()] == []
+
+
+def test_a_vacuum_of_what_was_not_read_yet_is_a_gap(journald: Journald, dovecot: Dovecot) -> None:
+    following = Following(journald).read()
+    assert LOGIN["pop3"]("127.0.1.10", dovecot.ports["pop3"])
+    eventually(lambda: b"127.0.1.10" in journalctl(journald.journal, "-o", "json"), "the login in the journal")
+    journald.rotate()
+    journald.vacuum()
+    assert LOGIN["pop3"]("127.0.1.11", dovecot.ports["pop3"])
+    following.until_login("127.0.1.11")
+    assert "127.0.1.10" not in following.logins
+    assert len(following.source.take_gaps()) == 1
+
+
+def test_a_vacuum_that_leaves_a_file_is_no_gap(journald: Journald, dovecot: Dovecot) -> None:
+    journald.rotate()
+    assert LOGIN["pop3"]("127.0.1.16", dovecot.ports["pop3"])
+    following = Following(journald)
+    following.until_login("127.0.1.16")
+    journald.rotate()
+    assert LOGIN["pop3"]("127.0.1.17", dovecot.ports["pop3"])
+    journald.vacuum(keep=2)
+    following.until_login("127.0.1.17")
+    assert following.source.take_gaps() == []
+
+
+def test_a_vacuum_while_it_is_stopped_is_a_gap(journald: Journald, dovecot: Dovecot) -> None:
+    following = Following(journald).read()
+    assert LOGIN["pop3"]("127.0.1.12", dovecot.ports["pop3"])
+    eventually(lambda: b"127.0.1.12" in journalctl(journald.journal, "-o", "json"), "the login in the journal")
+    journald.rotate()
+    journald.vacuum()
+    assert LOGIN["pop3"]("127.0.1.13", dovecot.ports["pop3"])
+    again = Following(journald, following.place)
+    again.until_login("127.0.1.13")
+    assert "127.0.1.12" not in again.logins
+    assert len(again.source.take_gaps()) == 1
+
+
+def test_a_login_wakes_whoever_waits(journald: Journald, dovecot: Dovecot) -> None:
+    following = Following(journald).read()
+    descriptor = following.source.fileno()
+    assert descriptor is not None
+    following.source.process()
+    assert LOGIN["pop3"]("127.0.1.14", dovecot.ports["pop3"])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    assert poll.poll(10_000)
+    following.until_login("127.0.1.14")
+
+
+def test_it_is_known_that_dovecot_logs_here(journald: Journald, dovecot: Dovecot) -> None:
+    assert LOGIN["pop3"]("127.0.1.15", dovecot.ports["pop3"])
+    Following(journald).until_login("127.0.1.15")
+    assert dovecot_logs_here(path=str(journald.journal))
+    assert not dovecot_logs_here(("another",), path=str(journald.journal))
