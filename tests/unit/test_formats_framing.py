@@ -1,0 +1,103 @@
+"""Which framing a file has, and the time of its lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from popauthd.formats import Reading, Recogniser, detect
+from popauthd.formats.framing import SHAPES
+from popauthd.model import Ignored, Login, Refusal
+from tests.unit.test_formats_dovecot import LINE, NOW, OTHER_HOST
+
+START = b"Nov 23 20:00:00 master: Info: Dovecot v2.3.19.1 (9b53102964) starting up for imap, pop3\n"
+KERNEL = b"Nov 23 20:00:00 mx1 kernel: [    0.000000] Linux version 6.1.0\n"
+RECORD = b'{"__REALTIME_TIMESTAMP":"1795467600000000","MESSAGE":"x"}\n'
+DOCKER = b'{"log":"%s","stream":"stderr","time":"2026-11-23T20:00:00.1Z"}\n'
+
+FOUND = [
+    ("own file", START + LINE + b"\n", "dovecot-file"),
+    ("own file, session end first", b"Nov 23 21:45:53 imap(a b)<3><2B/AB>: Info: Disconnected: x\n", "dovecot-file"),
+    ("own file, year first", b"2019-10-15 08:08:52 imap-login: Info: Disconnected\n", "dovecot-file"),
+    ("own file, 1.x", b"dovecot: Jun 23 15:04:05 Info: imap-login: Disconnected\n", "dovecot-file"),
+    ("own file, 0.99", b"imap-login: 2004-11-03 12:00:00 Info: Login: alice [192.0.2.1]\n", "dovecot-file"),
+    ("own file, multilog", b"@400000004c91b044077a9e94 imap-login: Info: x\n", "dovecot-file"),
+    ("own file in docker", DOCKER % b"Nov 23 20:00:00 master: Info: x\\n", "dovecot-file"),
+    ("syslog", KERNEL, "syslog"),
+    ("syslog, first a line without a tag", b"Nov 23 20:00:00 mx1 last message repeated 5 times\n" + KERNEL, "syslog"),
+    ("syslog, ISO", b"2026-11-23T22:00:00.123456+01:00 mx1 postfix/smtpd[12]: connect\n", "syslog"),
+    ("syslog, 5424", b"<22>1 2026-11-23T22:00:00Z mx1 dovecot 442 - - x\n", "syslog"),
+    ("syslog in docker", DOCKER % b"Nov 23 20:00:00 mx1 kernel: x\\n", "syslog"),
+    ("journal", RECORD, "journal"),
+    ("an unfinished line does not count", KERNEL[:-1], None),
+    ("nothing", b"", None),
+    ("noise", b"hello\n\x00\xff\n\n", None),
+    ("noise before", b"\x00\x00\xff\n" + START, "dovecot-file"),
+    ("both", START + KERNEL, None),
+    ("syslog without a host", b"Nov 23 21:00:00 dovecot: imap-login: Login: user=<a>\n", None),
+    ("docker in docker", DOCKER % b"{}\\n", None),
+    ("other JSON", b'{"a": 1}\n', None),
+]
+
+
+@pytest.mark.parametrize(("sample", "framing"), [row[1:] for row in FOUND], ids=[row[0] for row in FOUND])
+def test_the_framing_of_a_file_is_told(sample: bytes, framing: str | None) -> None:
+    assert detect(sample) == framing
+
+
+def test_a_framing_once_decided_stays() -> None:
+    reader = Recogniser(Reading("auto", timezone="UTC"))
+    assert reader.framing == "auto"
+    assert reader.line(b"hello", NOW) == Ignored("undecided")
+    assert reader.line(b"hello imap-login: Login: user=<x>, rip=6.6.6.6", NOW) == Refusal("undecided")
+    assert isinstance(reader.line(LINE, NOW), Login)
+    assert reader.framing == "dovecot-file"
+    refused = reader.line(OTHER_HOST, NOW)
+    assert isinstance(refused, Refusal)
+    assert isinstance(reader.line(LINE, NOW), Login)
+
+
+def test_a_stamp_decides_the_framing_too() -> None:
+    reader = Recogniser(Reading("auto", timezone="UTC"))
+    assert reader.stamp(b"hello", NOW) is None
+    assert reader.stamp(KERNEL[:-1], NOW) == NOW - 3610
+    assert reader.framing == "syslog"
+
+
+STAMPED = [
+    ("own file", "dovecot-file", START[:-1]),
+    ("any words", "dovecot-file", b"Nov 23 20:00:00 \xff\x00"),
+    ("1.x", "dovecot-file", b"dovecot: Nov 23 20:00:00 Info: x"),
+    ("0.99", "dovecot-file", b"imap-login: 2026-11-23 20:00:00 Info: x"),
+    ("multilog", "dovecot-file", b"@%016x00000000 x" % ((1 << 62) + 10 + NOW - 3610)),
+    ("syslog", "syslog", KERNEL[:-1]),
+    ("no tag", "syslog", b"Nov 23 20:00:00 mx1 last message repeated 5 times"),
+    ("ISO", "syslog", b"2026-11-23T21:00:00.9+01:00 x"),
+    ("5424", "syslog", b"<22>1 2026-11-23T21:00:00.9+01:00 mx1 dovecot 442 - - x"),
+    ("docker", "syslog", (DOCKER % b"any\\n").strip()),
+    ("longer than a line may be", "syslog", KERNEL[:-1] + b"x" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("framing", "line"), [row[1:] for row in STAMPED], ids=[row[0] for row in STAMPED])
+def test_the_time_of_any_line_is_told(framing: str, line: bytes) -> None:
+    assert Recogniser(Reading(framing, timezone="UTC")).stamp(line, NOW) == NOW - 3610
+
+
+@pytest.mark.parametrize("line", [b"", b"x", b"Nov 23", b"Nov 23 20:00:00", b"Nov 23 25:00:00 x", b"{"])
+def test_a_line_without_a_time_has_none(line: bytes) -> None:
+    for framing in ("dovecot-file", "syslog", "journal"):
+        assert Recogniser(Reading(framing)).stamp(line, NOW) is None
+
+
+@pytest.mark.parametrize("end", [b"", b" "], ids=["without its last blank", "with it"])
+def test_a_log_timestamp_may_be_given_with_or_without_its_last_blank(end: bytes) -> None:
+    line = b"2026-11-23 21:00:00" + end + LINE[16:]
+    reader = Recogniser(Reading("dovecot-file", timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"))
+    assert isinstance(reader.line(line, NOW), Login)
+    assert isinstance(reader.line(LINE, NOW), Refusal)
+    assert [type(event) for event in reader.block(line + b"\n" + LINE + b"\n", NOW)[0]] == [Login, Refusal]
+
+
+def test_every_shape_says_where_it_is_from() -> None:
+    assert len({shape.name for shape in SHAPES}) == len(SHAPES)
+    assert all(shape.source for shape in SHAPES)

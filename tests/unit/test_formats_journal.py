@@ -1,0 +1,130 @@
+"""Journal records: only Dovecot's own log process counts, in every shape a reader gives the fields."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from popauthd.formats import Reading, Recogniser
+from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
+
+AT = 1795467600
+LOGIN = (
+    "imap-login: Login: user=<alice@example.org>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.5,"
+    " mpid=4242, TLS, session=<aKTnLvhgIrN/AAAB>"
+)
+FAILURE = "imap-login: Disconnected (auth failed, 1 attempts): user=<a>, method=PLAIN, rip=192.0.2.10, lip=10.0.0.1"
+END = "imap(alice@example.org)<4242><aKTnLvhgIrN/AAAB>: Disconnected: Logged out in=8 out=468"
+RECORD: dict[str, Any] = {
+    "SYSLOG_IDENTIFIER": "dovecot",
+    "_UID": "0",
+    "_EXE": "/usr/lib/dovecot/log",
+    "_SYSTEMD_UNIT": "dovecot.service",
+    "_TRANSPORT": "syslog",
+    "__REALTIME_TIMESTAMP": str(AT * 1_000_000 + 999_999),
+    "MESSAGE": LOGIN,
+}
+
+
+def word(event: Event) -> str:
+    """An event in a word or two."""
+    if isinstance(event, Refusal | Ignored):
+        return f"{type(event).__name__} {event.reason}"
+    return f"{type(event).__name__} {event.at - AT}"
+
+
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("as journalctl prints it", {}, "Login 0"),
+    ("numbers for numbers", {"_UID": 0, "__REALTIME_TIMESTAMP": AT * 1_000_000}, "Login 0"),
+    ("message as byte numbers", {"MESSAGE": list(LOGIN.encode())}, "Login 0"),
+    ("the sender's stamp is not used", {"SYSLOG_TIMESTAMP": "Nov 23 20:00:00 "}, "Login 0"),
+    ("another user", {"_UID": "1000"}, "Refusal untrusted"),
+    ("user of two values", {"_UID": ["0", "1000"]}, "Refusal untrusted"),
+    ("no user", {"_UID": None}, "Refusal untrusted"),
+    ("true is not a user", {"_UID": False}, "Refusal untrusted"),
+    ("another program file", {"_EXE": "/usr/bin/logger"}, "Refusal untrusted"),
+    ("a deleted program file", {"_EXE": "/usr/lib/dovecot/log (deleted)"}, "Refusal untrusted"),
+    ("another unit", {"_SYSTEMD_UNIT": "cron.service"}, "Refusal untrusted"),
+    ("no unit", {"_SYSTEMD_UNIT": None, "UNIT": "dovecot.service"}, "Refusal untrusted"),
+    ("another transport", {"_TRANSPORT": "stdout"}, "Refusal untrusted"),
+    ("another identifier", {"SYSLOG_IDENTIFIER": "reltest"}, "Refusal other-program"),
+    ("no message", {"MESSAGE": None}, "Refusal no-message"),
+    ("several messages", {"MESSAGE": [LOGIN, LOGIN]}, "Refusal no-message"),
+    ("no bytes", {"MESSAGE": [300]}, "Refusal no-message"),
+    ("several lines", {"MESSAGE": "first\n" + LOGIN}, "Refusal multi-line"),
+    ("a line feed at the end", {"MESSAGE": LOGIN + "\n"}, "Refusal multi-line"),
+    ("no time", {"__REALTIME_TIMESTAMP": None}, "Refusal bad-stamp"),
+    ("a time in words", {"__REALTIME_TIMESTAMP": "-5"}, "Refusal bad-stamp"),
+    ("a failure", {"MESSAGE": FAILURE}, "Ignored failure"),
+    ("somebody else's failure", {"MESSAGE": FAILURE, "_UID": "1000"}, "Ignored failure"),
+    ("a session's end", {"MESSAGE": END}, "SessionEnd 0"),
+    ("a forged session's end", {"MESSAGE": END, "_UID": "1000"}, "Refusal untrusted"),
+    ("somebody else's words", {"MESSAGE": "hello", "_UID": "1000"}, "Ignored other"),
+    ("somebody else's words in two lines", {"MESSAGE": "hello\n", "_UID": "1000"}, "Ignored other"),
+    ("somebody else's silence", {"MESSAGE": None, "_UID": "1000"}, "Ignored other"),
+    ("a lone surrogate", {"MESSAGE": "\ud800" + LOGIN}, "Refusal wrong-process"),
+]
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["journalctl", "fields"])
+@pytest.mark.parametrize(("change", "verdict"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
+def test_a_record_has_its_verdict(change: dict[str, Any], verdict: str, as_json: bool) -> None:
+    fields = {name: value for name, value in (RECORD | change).items() if value is not None or name == "MESSAGE"}
+    reader = Recogniser(Reading("journal"))
+    event = reader.line(json.dumps(fields).encode(), AT) if as_json else reader.record(fields)
+    assert word(event) == verdict
+
+
+def test_the_fields_of_python3_systemd_are_read_too() -> None:
+    fields = RECORD | {
+        "_UID": 0,
+        "MESSAGE": LOGIN.encode(),
+        "__REALTIME_TIMESTAMP": datetime.fromtimestamp(AT, UTC).replace(microsecond=999_999),
+    }
+    event = Recogniser(Reading("journal")).record(fields)
+    assert isinstance(event, Login)
+    assert (event.at, event.address, event.user) == (AT, "192.0.2.10", "alice@example.org")
+
+
+def test_the_unit_is_not_asked_for_where_no_systemd_runs() -> None:
+    fields = {name: value for name, value in RECORD.items() if name != "_SYSTEMD_UNIT"}
+    assert isinstance(Recogniser(Reading("journal", unit="")).record(fields), Login)
+
+
+def test_a_log_process_elsewhere_counts_only_when_configured() -> None:
+    fields = RECORD | {"_EXE": "/usr/libexec/dovecot/log"}
+    assert isinstance(Recogniser(Reading("journal", executable="/usr/libexec/dovecot/log")).record(fields), Login)
+
+
+NO_RECORDS = [
+    ("empty", b"", "Ignored empty"),
+    ("other text", b"-- No entries --", "Ignored other"),
+    ("a login without a record", LOGIN.encode(), "Refusal bad-record"),
+    ("a key twice", b'{"_UID": "1", "_UID": "0", "MESSAGE": "' + LOGIN.encode() + b'"}', "Refusal bad-record"),
+    ("cut", json.dumps(RECORD).encode()[:-2], "Refusal bad-record"),
+    ("a list", b"[" + json.dumps(RECORD).encode() + b"]", "Refusal bad-record"),
+    ("deep", b"[" * 60000, "Ignored other"),
+]
+
+
+@pytest.mark.parametrize(("line", "verdict"), [row[1:] for row in NO_RECORDS], ids=[row[0] for row in NO_RECORDS])
+def test_what_is_no_record_is_never_a_login(line: bytes, verdict: str) -> None:
+    assert word(Recogniser(Reading("journal")).line(line, AT)) == verdict
+
+
+def test_the_time_of_any_record_is_told() -> None:
+    reader = Recogniser(Reading("journal"))
+    assert reader.stamp(json.dumps(RECORD | {"MESSAGE": "x", "_UID": "9"}).encode(), AT) == AT
+    assert reader.stamp(b"{}", AT) is None
+    assert reader.stamp(b"x", AT) is None
+
+
+def test_a_block_of_records_gives_what_matters() -> None:
+    records = [RECORD, RECORD | {"MESSAGE": "x"}, RECORD | {"MESSAGE": END}, RECORD | {"_UID": "1"}]
+    block = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    events, count = Recogniser(Reading("journal")).block(block, AT)
+    assert count == 4
+    assert [type(event) for event in events] == [Login, SessionEnd, Refusal]
