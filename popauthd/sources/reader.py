@@ -53,7 +53,7 @@ class Reader:
             if not used:
                 self.behind = 0
                 return b""
-            self._consume(data[:used] if used < len(data) else data)
+            self._consume(data, used)
             if block:
                 self.unfinished = len(data) - used if ended else 0
                 # What is left after the last LF of a whole file is an unfinished line: not behind.
@@ -95,15 +95,16 @@ class Reader:
         nuls = len(data) - len(data.lstrip(b"\0"))
         return nuls if nuls < len(data) or not ended else 0
 
-    def _consume(self, data: bytes) -> None:
-        self.offset += len(data)
+    def _consume(self, data: bytes, used: int) -> None:
+        self.offset += used
         if len(self._head) < PRINT_BYTES:
-            self._head = (self._head + data[:PRINT_BYTES])[:PRINT_BYTES]
-        self._tail = (self._tail + data[-PRINT_BYTES:])[-PRINT_BYTES:]
-        if data[0] == 0 and not data.strip(b"\0"):
+            self._head = (self._head + data[: min(used, PRINT_BYTES)])[:PRINT_BYTES]
+        last = data[max(0, used - PRINT_BYTES) : used]
+        self._tail = last if len(last) == PRINT_BYTES else (self._tail + last)[-PRINT_BYTES:]
+        if data[0] == 0 and used == len(data):
             beyond = self.handle.data_after(self.offset)
             if beyond > self.offset + PRINT_BYTES:
-                self._tail = b"\0" * PRINT_BYTES
+                self._tail = bytes(PRINT_BYTES)
                 self.offset = beyond
 
     def _intact(self) -> bool:
