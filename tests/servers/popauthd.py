@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,9 @@ class Popauthd:
 
     def __init__(self, place: Place, log: Path, lifetime: str = "15m") -> None:
         self.place = place
-        self.run_dir = place.directory("run")
-        self.state_dir = place.directory("state", 0o700)
+        # Not made here: the daemon makes them, with the modes that let Exim in and nobody else.
+        self.run_dir = place.root / "run"
+        self.state_dir = place.root / "state"
         self.config = place.root / "popauthd.toml"
         self.config.write_text(
             CONFIG.format(lifetime=lifetime, group=USER, run_dir=self.run_dir, state_dir=self.state_dir, log=log)
@@ -77,8 +79,20 @@ class Popauthd:
         )
 
     def may_relay(self, address: str) -> bool:
-        """What `popauthctl check` says."""
-        return self.control("check", address).returncode == 0
+        """What the responder says."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(str(self.socket))
+            client.sendall(f"{address}\n".encode())
+            return client.recv(64) == b"yes"
+
+    def listed(self, address: str) -> bool:
+        """Whether the host list has it."""
+        return f"{address}:" in self.host_list.read_text().replace('"', "")
+
+    def settled(self, address: str, granted: bool) -> bool:
+        """Whether all three ways agree: the list follows the map at the watcher's next look."""
+        return self.may_relay(address) is granted and self.listed(address) is granted
 
     @staticmethod
     def _environment() -> dict[str, str]:
