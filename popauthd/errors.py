@@ -31,6 +31,10 @@ class StoreError(PopauthdError):
     exit_code = 74  # EX_IOERR
 
 
+class StoreBrokenError(StoreError):
+    """LMDB gave up on the open file (a commit failed half-way): only a new process can go on."""
+
+
 class SourceError(PopauthdError):
     """A log source cannot be read now."""
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import lmdb
 
-from popauthd.errors import StoreError
+from popauthd.errors import StoreBrokenError, StoreError
 
 MAP_BYTES = 1 << 30  # address space, not disk: 1 GiB holds some 8 million addresses
 FILE_MODE = 0o640
@@ -62,25 +62,29 @@ class MapWriter:
         """Publish changes in one transaction: an expiry to put, None to take the address out."""
         if not changes:
             return
-        try:
-            with self._env.begin(write=True) as txn:
-                for address in sorted(changes):
-                    expires_at = changes[address]
-                    key = address.encode("ascii")
-                    if expires_at is None:
-                        txn.delete(key)
-                    else:
-                        txn.put(key, record(address, expires_at))
-        except lmdb.Error as error:
-            raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
+        with self._writing() as txn:
+            for address in sorted(changes):
+                expires_at = changes[address]
+                key = address.encode("ascii")
+                if expires_at is None:
+                    txn.delete(key)
+                else:
+                    txn.put(key, record(address, expires_at))
 
     def replace(self, entries: Iterable[tuple[str, int]]) -> None:
         """Make the map hold exactly these entries, in one transaction: readers see the old or the new."""
+        with self._writing() as txn:
+            txn.drop(self._env.open_db(txn=txn), delete=False)
+            for address, expires_at in sorted(entries):
+                txn.put(address.encode("ascii"), record(address, expires_at))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[lmdb.Transaction]:
         try:
             with self._env.begin(write=True) as txn:
-                txn.drop(self._env.open_db(txn=txn), delete=False)
-                for address, expires_at in sorted(entries):
-                    txn.put(address.encode("ascii"), record(address, expires_at))
+                yield txn
+        except lmdb.PanicError as error:
+            raise StoreBrokenError(f"relay map {self.path}: LMDB gave up on it: {error}") from error
         except lmdb.Error as error:
             raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
 

@@ -19,7 +19,7 @@ from popauthd import clock as clocks
 from popauthd import hostlist
 from popauthd.alarm import FORMAT_REASONS, Alarm
 from popauthd.books import Books
-from popauthd.errors import SourceError, StoreError
+from popauthd.errors import SourceError, StoreBrokenError, StoreError
 from popauthd.formats import Recogniser
 from popauthd.model import Grant, Login, Refusal
 from popauthd.policy import Limits, decide
@@ -124,6 +124,8 @@ class Watcher:
         try:
             more = self._read()
             self._housekeeping()
+        except StoreBrokenError:
+            raise
         except StoreError as error:
             self.degraded = str(error)
             self._quiet.warn("store", f"degraded, trying again: {error}")

@@ -28,7 +28,7 @@ import lmdb
 
 from popauthd.books.reading import LoginRow, Reading
 from popauthd.books.writing import Writing
-from popauthd.errors import StoreError
+from popauthd.errors import StoreBrokenError, StoreError
 
 __all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Writing"]
 
@@ -73,6 +73,8 @@ class Books:
         try:
             with self._env.begin(write=True) as txn:
                 yield Writing(txn, self._db)
+        except lmdb.PanicError as error:
+            raise StoreBrokenError(f"books {self.path}: LMDB gave up on them: {error}") from error
         except lmdb.Error as error:
             raise StoreError(f"books {self.path}: cannot be written: {error}") from error
 
