@@ -167,6 +167,11 @@ class Exim:
         """What it listens on, in Exim's words."""
         return f"<; [127.0.0.1]:{self.port} ; [::1]:{self.port}"
 
+    def version(self) -> str:
+        """Its name and version, as `Exim 4.96`."""
+        done = subprocess.run([self.binary, "-C", self.config, "-bV"], capture_output=True, text=True, check=True)
+        return "Exim " + done.stdout.split()[2]
+
     def log(self) -> str:
         """Its main log so far."""
         path = self.root / "log/mainlog"

@@ -1,0 +1,64 @@
+#!/bin/sh
+# All tests: `sh tests/run.sh [PYTEST ARGUMENT...]` as root on Debian 12 or 13; what is missing is installed first.
+#   1. ruff, ruff format, mypy --strict
+#   2. the unit and fault tests with the newest watchdog, pygtail and lmdb of PyPI
+#   3. everything with Debian's own, real Dovecot and Exim included, and branch coverage
+# Exits non-zero if anything failed; a part that failed before pytest's own summary is named before it.
+# Long campaigns are commands of their own: tests/bench, tests/faults.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/packaging/setup.sh"
+
+failed=
+
+# part NAME COMMAND...: runs it; a failure is remembered, and the next part runs all the same.
+part() {
+    name=$1
+    shift
+    printf '== %s\n' "$name"
+    "$@" || failed="$failed $name,"
+}
+
+# The same arguments, but never real servers; that none of them selects a test here (5) is no failure.
+with_newest() {
+    "$newest" -m pytest -q -p no:cacheprovider --ignore=tests/system "$@" || [ $? = 5 ]
+}
+
+# venv NAME PACKAGE...: a virtual environment on top of Debian's packages. Made again when what it is for,
+# or Python, has changed; one that was cut off has no stamp.
+venv() {
+    venv=$cache/venv-$1
+    shift
+    wanted=$("$python" -V; cat "$root/tests/requirements.txt"; echo "$root $*")
+    if [ ! -e "$venv/stamp" ] || [ "$(cat "$venv/stamp")" != "$wanted" ]; then
+        say "making $venv"
+        rm -rf "$venv"
+        "$python" -m venv --system-site-packages "$venv" >>"$cache/pip.log" 2>&1 || fail "cannot make $venv (see $cache/pip.log)"
+        "$venv/bin/python" -m pip install -q --upgrade -r "$root/tests/requirements.txt" "$@" >>"$cache/pip.log" 2>&1 || {
+            tail -n 15 "$cache/pip.log" >&2
+            fail "pip install failed (all of its output is in $cache/pip.log)"
+        }
+        printf '%s\n' "$wanted" >"$venv/stamp"
+    fi
+}
+
+prepare
+# shellcheck disable=SC2086 # a list of names
+need $demo_packages python3-venv python3-systemd
+need_exim light heavy
+venv debian
+debian=$venv/bin/python
+venv newest watchdog pygtail lmdb
+newest=$venv/bin/python
+
+cd "$root"
+part "ruff check" "$debian" -m ruff check -q
+part "ruff format" "$debian" -m ruff format --check -q
+part "mypy" "$debian" -m mypy
+part "pytest with the newest libraries" with_newest "$@"
+[ -z "$failed" ] || printf '== FAILED so far:%s and not yet run:\n' "$failed"
+printf '== pytest\n'
+status=0
+"$debian" -m pytest --cov --cov-branch --cov-report=term "$@" || status=$?
+[ "$status" = 0 ] && [ -n "$failed" ] && status=1
+exit "$status"
