@@ -79,12 +79,17 @@ SHAPES = (
         levelled=True,
     ),
     Shape(
+        "rfc3164",
+        SYSLOG,
+        _MONTH + _HOST + _TAG + rb"(?!\[ID )",
+        "RFC 3164; rsyslog's traditional file format",
+    ),
+    Shape(
         "solaris",
         SYSLOG,
         _MONTH + _HOST + _TAG + rb"\[ID [0-9]{1,10} [a-z0-9]+\.[a-z]+\] ",
         "fail2ban's common.conf, __daemon_extra_re",
     ),
-    Shape("rfc3164", SYSLOG, _MONTH + _HOST + _TAG, "RFC 3164; rsyslog's traditional file format"),
     Shape(
         "bsd-verbose",
         SYSLOG,
