@@ -68,26 +68,52 @@ def journalctl(where: Path, *arguments: str) -> bytes:
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 
+# The cgroup that makes what runs in it Dovecot's unit, as seen from journald's cgroup namespace.
+UNIT_GROUP = "system.slice/dovecot.service"
 # $1 is the directory that holds all of it. Audit=no: journald would switch the kernel's auditing on.
+# The burst is multiplied by four to six where the disk has room (journald-rate-limit.c, burst_modulate).
 START = """
 set -eu
 mount --make-rprivate /
 conf="$1/run/systemd/journald.conf.d"
-mkdir -p "$1/dev/shm" "$conf" "$1/run/systemd/journal" "$1/log/journal"
+mkdir -p "$1/dev/shm" "$conf" "$1/run/systemd/journal" "$1/log/journal" "$1/cgroup"
 for node in null zero full random urandom tty; do : > "$1/dev/$node"; mount --bind "/dev/$node" "$1/dev/$node"; done
 ln -s /proc/self/fd "$1/dev/fd"
 ln -s /run/systemd/journal/dev-log "$1/dev/log"
-printf '[Journal]\\nStorage=persistent\\nSeal=no\\nReadKMsg=no\\nAudit=no\\n' > "$conf/test.conf"
+cat > "$conf/test.conf" <<END
+[Journal]
+Storage=persistent
+Seal=no
+ReadKMsg=no
+Audit=no
+RateLimitIntervalSec=5s
+RateLimitBurst=500
+END
 : > "$1/run/systemd/journal/flushed"
+
+mount -t cgroup2 none "$1/cgroup"
+own="$1/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)"
+group="$own/popauthd-test-$$"
+mkdir -p "$group/UNIT_GROUP"
+echo $$ > "$group/cgroup.procs"
+mkdir "$1/unit"
+mount --bind "$group/UNIT_GROUP" "$1/unit"
+
 mount --bind "$1/log" /var/log
 mount --rbind "$1/dev" /dev
 mount --rbind "$1/run" /run
-exec "$2"
-"""
+unshare --cgroup sh -c 'umount -R /sys/fs/cgroup || :; mount -t cgroup2 none /sys/fs/cgroup; exec "$1"' sh "$2" &
+trap 'kill $!' TERM
+trap : USR2
+while kill -0 $! 2> /dev/null; do wait $! || :; done
+echo $$ > "$own/cgroup.procs"
+umount "$1/unit"
+cd "$group" && rmdir -p UNIT_GROUP && cd / && rmdir "$group"
+""".replace("UNIT_GROUP", UNIT_GROUP)
 
 
 class Inside(Place):
-    """A place whose servers run in the mount namespace of the process `inside`, once that is set."""
+    """A place whose servers run in the mount namespace of the process `inside`, once that is set, as Dovecot's unit."""
 
     inside: int = 0
 
@@ -95,9 +121,12 @@ class Inside(Place):
         """See Place.start."""
         return super().start(name, [*self.enter(), *command], env)
 
-    def enter(self) -> list[str]:
+    def enter(self, unit: bool = True) -> list[str]:
         """What to put before a command so that it runs inside."""
-        return ["nsenter", "--target", str(self.inside), "--mount", "--"] if self.inside else []
+        if not self.inside:
+            return []
+        into = ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(self.root / "journald/unit")] if unit else []
+        return ["nsenter", "--target", str(self.inside), "--mount", "--", *into]
 
 
 class Journald:
@@ -112,10 +141,10 @@ class Journald:
         place.inside = self.server.pid
         self.journal = next(root.glob("log/journal/*"))
 
-    def run(self, *command: str, uid: int = 0) -> None:
-        """Run a command that can log to this journald."""
+    def run(self, *command: str, uid: int = 0, unit: bool = False) -> None:
+        """Run a command that can log to this journald, in Dovecot's unit if asked."""
         become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
-        subprocess.run([*self._place.enter(), *become, *command], check=True)
+        subprocess.run([*self._place.enter(unit), *become, *command], check=True)
 
     def rotate(self) -> None:
         """Have it begin a new file; returns when it has."""

@@ -55,8 +55,7 @@ class Following:
         self.block = b""
         self.logins: list[str] = []
         self.refused: list[str] = []
-        # Started by hand, nothing here runs in a unit.
-        self._recogniser = Recogniser(Reading(framing="journal", unit=""))
+        self._recogniser = Recogniser(Reading(framing="journal"))
 
     def read(self) -> Following:
         """Read all there is."""
@@ -89,7 +88,7 @@ def test_a_login_comes_with_the_fields_that_journald_vouches_for(
     assert record["_COMM"] == "log"
     assert record["_TRANSPORT"] == "syslog"
     assert record["SYSLOG_IDENTIFIER"] == "dovecot"
-    assert "_SYSTEMD_UNIT" not in record
+    assert record["_SYSTEMD_UNIT"] == "dovecot.service"
     assert before <= int(record["__REALTIME_TIMESTAMP"]) / 1e6 <= time.time()
     assert USER in record["MESSAGE"]
 
@@ -98,7 +97,7 @@ def test_journalctl_and_the_source_give_the_same_events(journald: Journald, dove
     assert LOGIN["pop3"]("127.0.1.3", dovecot.ports["pop3"])
     following = Following(journald)
     following.until_login("127.0.1.3")
-    read = Recogniser(Reading(framing="journal", unit=""))
+    read = Recogniser(Reading(framing="journal"))
     now = int(time.time())
 
     def same() -> bool:  # in the end: Dovecot logs the end of the session when it likes
@@ -108,13 +107,14 @@ def test_journalctl_and_the_source_give_the_same_events(journald: Journald, dove
     eventually(same, "the same events from both")
 
 
+@pytest.mark.parametrize("unit", [True, False], ids=["in Dovecot's unit", "elsewhere"])
 @pytest.mark.parametrize("uid", [0, 65534])
-def test_what_logger_writes_is_refused(journald: Journald, dovecot: Dovecot, uid: int) -> None:
+def test_what_logger_writes_is_refused(journald: Journald, dovecot: Dovecot, uid: int, unit: bool) -> None:
     assert dovecot.server.alive()
     following = Following(journald).read()
     already = len(following.refused)
     forged = f"203.0.113.{uid % 100}"
-    journald.run("logger", "-t", "dovecot", "-p", "mail.info", login(forged), uid=uid)
+    journald.run("logger", "-t", "dovecot", "-p", "mail.info", login(forged), uid=uid, unit=unit)
     eventually(lambda: len(following.read().refused) > already, "the forged record")
     assert following.refused[already:] == ["untrusted"]
     assert forged not in following.logins
@@ -201,3 +201,22 @@ def test_it_is_known_that_dovecot_logs_here(journald: Journald, dovecot: Dovecot
     Following(journald).until_login("127.0.1.15")
     assert dovecot_logs_here(path=str(journald.journal))
     assert not dovecot_logs_here(("another",), path=str(journald.journal))
+
+
+def test_what_journald_drops_is_a_gap(journald: Journald, dovecot: Dovecot) -> None:
+    following = Following(journald).read()
+    flood = "yes '<22>dovecot: imap: Info: noise' | head -n 20000 | logger --socket-errors=on --prio-prefix -t dovecot"
+    journald.run("sh", "-c", flood, unit=True)
+    # journald says what it dropped when a message of that unit gets through again.
+    number = 0
+
+    def told() -> bool:
+        nonlocal number
+        number += 1
+        assert LOGIN["pop3"](f"127.0.2.{number % 250}", dovecot.ports["pop3"])
+        following.read()
+        return bool(following.source.state()["dropped_messages"])
+
+    eventually(told, "the notice of what was dropped")
+    (gap,) = following.source.take_gaps()
+    assert "messages of dovecot.service" in gap.what
