@@ -97,6 +97,7 @@ need_exim() {
     getent group Debian-exim >/dev/null || groupadd --system Debian-exim
     getent passwd Debian-exim >/dev/null || useradd --system --gid Debian-exim --no-create-home \
         --home-dir /var/spool/exim4 --shell /usr/sbin/nologin Debian-exim
+    need netbase # as exim4-base does: Exim looks for its port's name in /etc/services
     unpack exim4-config "$cache/exim/config" usr/sbin/update-exim4.conf
     for flavour in "$@"; do
         unpack "exim4-daemon-$flavour" "$cache/exim/$flavour" usr/sbin/exim4
