@@ -46,7 +46,7 @@ class Handle(Protocol):
     packed: bool
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from `offset`; fewer only at the end of the file."""
+        """Up to `count` bytes from `offset`; fewer at the end of the file, none only there."""
 
     def left(self, offset: int) -> int:
         """Bytes after `offset`; for a compressed file a guess that is 0 only at its end."""
@@ -80,13 +80,8 @@ class Plain:
         self._fd = fd
 
     def read(self, offset: int, count: int) -> bytes:
-        data = os.pread(self._fd, count, offset)
-        while 0 < len(data) < count:  # a short read is not yet the end (signals, network file systems)
-            more = os.pread(self._fd, count - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data
+        # One call, not a loop: between two the file could be rewritten, and lines be joined that never were.
+        return os.pread(self._fd, count, offset)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size

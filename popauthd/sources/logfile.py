@@ -198,8 +198,8 @@ class LogFile:
             self._gap(f"{handle.path} is damaged ({handle.damage}): the lines after the damage are lost")
         reader.until = self._clock() + self._keep_old_seconds
         self._old.append(reader)
-        while len(self._old) > OLD_MOST or (self._old and self._old[-1].handle.packed):
-            self._forget(self._old[-1] if self._old[-1].handle.packed else self._old[0])
+        if handle.packed:
+            self._forget(reader)
 
     def _old_block(self) -> bytes | None:
         """Late writes to a file that was rotated; None if there are none."""
@@ -215,6 +215,8 @@ class LogFile:
                 return block
             if self._clock() >= reader.until or reader.handle.packed:
                 self._forget(reader)
+        while len(self._old) > OLD_MOST:
+            self._forget(self._old[0])
         return None
 
     def _forget(self, reader: Reader) -> None:

@@ -42,7 +42,7 @@ class Reader:
         """Whole lines, or b"" when there is none to hand out now; raises Rewritten, OSError."""
         for _ in range(STEPS):
             data = self.handle.read(self.offset, self._limit)
-            if not self._intact():
+            if not self._intact(data):
                 raise Rewritten
             ended = len(data) < self._limit
             self.unfinished = len(data) if ended else 0
@@ -107,11 +107,13 @@ class Reader:
                 self._tail = bytes(PRINT_BYTES)
                 self.offset = beyond
 
-    def _intact(self) -> bool:
-        if not self.offset or self.handle.packed:
+    def _intact(self, data: bytes) -> bool:
+        """Whether the file still is what it was before `data` was read, so that `data` is of one piece."""
+        if self.handle.packed:
             return True
-        tail = self.handle.read(self.offset - len(self._tail), len(self._tail))
-        return tail == self._tail and self.handle.read(0, len(self._head)) == self._head
+        head = self._head or data[:PRINT_BYTES]
+        tail = self.handle.read(self.offset - len(self._tail), len(self._tail)) if self.offset else b""
+        return tail == self._tail and self.handle.read(0, len(head)) == head
 
 
 def whole_lines(data: bytes) -> int:

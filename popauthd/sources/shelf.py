@@ -51,7 +51,7 @@ class Shelf:
         self.unread: list[str] = []  # files in which a mark could not be looked for, the last time
         self._stamp = stamp
         self._guess = guess
-        linked = Path(path).is_symlink()
+        linked = _linked(path)
         # Whether to follow a link, and to files of which user (-1: of the first that turns up).
         self.trusted = (linked, _owner(path) if linked else -1)
 
@@ -67,11 +67,13 @@ class Shelf:
             return False
         return True
 
-    def older(self, handle: Handle) -> Looks:
-        """What the rotated siblings older than a file look like; all of them if it is the log itself."""
-        found = settled(self.path, self._guess) or []
+    def changed(self, handle: Handle, beside: Looks) -> bool:
+        """Whether a rotated sibling older than a file is new since `beside`, or may be."""
+        found = settled(self.path, self._guess)
+        if found is None:
+            return True
         place = [(one.dev, one.ino) == (handle.dev, handle.ino) for one in found]
-        return _looks(found[place.index(True) + 1 :] if True in place else found)
+        return bool(_looks(found[place.index(True) + 1 :] if True in place else found) - beside)
 
     def from_mark(self, mark: Mark, target: int) -> Plan | None:
         """Go on at a mark, wherever its file is now; None if it is nowhere. Raises Unsettled.
@@ -249,6 +251,13 @@ def _missing(path: str, last: Sibling, siblings: list[Sibling]) -> list[str]:
 
 def _looks(siblings: list[Sibling]) -> Looks:
     return frozenset((one.ino, one.bytes, one.changed_ns) for one in siblings)
+
+
+def _linked(path: str) -> bool:
+    try:
+        return Path(path).is_symlink()
+    except OSError:  # no permission: not followed, should it turn out to be one
+        return False
 
 
 def _owner(path: str) -> int:

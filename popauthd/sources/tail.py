@@ -169,7 +169,7 @@ class Tail(Pygtail):  # type: ignore[misc]
 
         Nothing had been read of it that could be compared, but then a rotated file is new.
         """
-        return self._beside is not None and bool(self._shelf.older(reader.handle) - self._beside)
+        return self._beside is not None and self._shelf.changed(reader.handle, self._beside)
 
     def _give_up(self, reader: Reader, from_start: bool = False) -> None:
         mark = reader.mark()

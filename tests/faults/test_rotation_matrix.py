@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.logworld import START, WIDTH, Follower, World
+from tests.faults.logworld import START, WIDTH, Follower, World, without_rights
 
 BURST = 1000  # lines: more than one block of 65 KiB, so that a follower under load is left behind
 
@@ -224,16 +224,26 @@ def directory_moved_away_and_back(stage: Stage) -> None:
 
 
 def unreadable_for_thirty_seconds(stage: Stage) -> None:
-    """A directory in place of the log: the same to us as a log we may not open, and root cannot either."""
+    world = stage.world
+    world.rename_create()
+    world.write(2)
+    world.path.chmod(0)
+    for _ in range(3):
+        with without_rights():
+            stage.look()
+        world.now += 10
+    world.path.chmod(0o640)
+    stage.step()
+
+
+def replaced_by_a_directory_for_a_while(stage: Stage) -> None:
     world = stage.world
     aside = world.directory / "aside"
     world.rename_create()
     world.write(2)
     world.path.rename(aside)
     world.path.mkdir()
-    for _ in range(3):
-        stage.look()
-        world.now += 10
+    stage.look()
     world.path.rmdir()
     aside.rename(world.path)
     stage.step()
@@ -353,6 +363,7 @@ CASES = [
     Case(directory_removed_and_made_again, loses=True),
     Case(directory_moved_away_and_back),
     Case(unreadable_for_thirty_seconds),
+    Case(replaced_by_a_directory_for_a_while),
     Case(reopened_without_rotation),
     Case(empty_rotated_file),
     Case(rotated_file_deleted_unread, loses=True),
