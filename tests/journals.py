@@ -126,7 +126,7 @@ class Inside(Place):
         if not self.inside:
             return []
         into = ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(self.root / "journald/unit")] if unit else []
-        return ["nsenter", "--target", str(self.inside), "--mount", "--", *into]
+        return ["nsenter", "--target", str(self.inside), "--mount", "--root", "--", *into]
 
 
 class Journald:
