@@ -15,33 +15,23 @@ its times only grew: logins logged just before the wall clock was set back may b
 
 from __future__ import annotations
 
-import json
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from popauthd.errors import SourceError
 from popauthd.formats.journal import UNIT
 from popauthd.sources import Chunk, Gap
 from popauthd.sources import journal_reader as opening
 from popauthd.sources.journal_json import line
+from popauthd.sources.journal_place import MICRO, Place, decode, encode, utc
 from popauthd.sources.journal_reader import Reader, Record
 
-MICRO = 1_000_000
 GAPS_MOST = 100  # kept until they are taken
-CURSOR_MOST = 1024
 DAMAGED_MOST = 100  # in a row, before the journal is opened anew
 # SD_MESSAGE_JOURNAL_DROPPED in systemd/sd-messages.h. Only journald itself can write with _TRANSPORT=driver.
 DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
-
-
-class Place(NamedTuple):
-    """The last record that was handed out: its cursor and its time in microseconds."""
-
-    cursor: str
-    at: int
 
 
 class JournalSource:
@@ -88,7 +78,7 @@ class JournalSource:
         if self._waker.closed:
             self._waker = select.epoll()
         self._oldest, self._oldest_at = oldest, int(self._clock())
-        self._place = None if place is None else _decode(place)
+        self._place = None if place is None else decode(place)
         if place is not None and self._place is None:
             self._gap(f"the saved place in the {self._title} is damaged: lines may be missing or come twice")
 
@@ -191,8 +181,8 @@ class JournalSource:
 
     def _lost(self, after: int, before: int) -> str:
         return (
-            f"the {self._title} was vacuumed or replaced: what was logged after {_utc(after)} and before "
-            f"{_utc(before)} may be lost"
+            f"the {self._title} was vacuumed or replaced: what was logged after {utc(after)} and before "
+            f"{utc(before)} may be lost"
         )
 
     def _window(self) -> int:
@@ -214,7 +204,7 @@ class JournalSource:
         chunk = None
         if size and self._place is not None:
             self._last_read = self._now
-            chunk = Chunk(b"".join(lines), _encode(self._place), self._at_end, 0 if at_end else 1)
+            chunk = Chunk(b"".join(lines), encode(self._place), self._at_end, 0 if at_end else 1)
         self._at_end = self._now if at_end else None
         if at_end:
             self._sure = max(self._last_at, self._now * MICRO)
@@ -257,7 +247,7 @@ class JournalSource:
         self._dropped += number
         unit = self._dropped_from.decode().removeprefix(" from ")
         self._gap(
-            f"journald dropped {number or 'some'} messages of {unit} before {_utc(self._last_at)} (its rate limit): "
+            f"journald dropped {number or 'some'} messages of {unit} before {utc(self._last_at)} (its rate limit): "
             f"logins may be among them; set LogRateLimitIntervalSec=0 with systemctl edit {unit}"
         )
         return line(record)
@@ -274,27 +264,3 @@ def _stands_at(reader: Reader, cursor: str) -> bool:
         return bool(reader.get_next()) and reader.test_cursor(cursor)
     except ValueError:
         return False
-
-
-def _encode(place: Place) -> bytes:
-    return json.dumps({"cursor": place.cursor, "at": place.at}).encode()
-
-
-def _decode(place: bytes) -> Place | None:
-    """The place, or None if these bytes are none. Never raises."""
-    try:
-        value = json.loads(place)
-        cursor, at = value["cursor"], value["at"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    if not isinstance(cursor, str) or type(at) is not int or not 0 <= at < 1 << 62 or len(cursor) > CURSOR_MOST:
-        return None
-    return Place(cursor, at)
-
-
-def _utc(microseconds: int) -> str:
-    """Microseconds as a time that an administrator reads."""
-    try:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(microseconds // MICRO))
-    except (ValueError, OverflowError, OSError):
-        return f"@{microseconds // MICRO}"

@@ -1,4 +1,4 @@
-"""The journal source on real journal files: what it hands out, and where it goes on."""
+"""The journal source on real journal files: what it hands out of the records."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.formats import Reading, Recogniser
 from popauthd.model import Login, Refusal
 from popauthd.sources import journal_reader
-from popauthd.sources.journal import JournalSource
 from popauthd.sources.journal_json import FIELDS
 from tests.helpers import ROOT
 from tests.journals import DROPPED, TRUSTED, journalctl, login, record, write
-
-NOW = 1795467700
-THEN = NOW - 100
-OLDEST = NOW - 900
-A, B, C, D = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
+from tests.unit.journal_reading import NOW, THEN, A, B, C, drain, gaps, recogniser, source
 
 # Messages as Dovecot or somebody else may write them, with what a recogniser makes of the record.
 MESSAGES: tuple[tuple[str, bytes | None, str], ...] = (
@@ -43,31 +37,6 @@ MESSAGES: tuple[tuple[str, bytes | None, str], ...] = (
 def where(tmp_path: Path) -> Path:
     """A directory for journal files."""
     return tmp_path / "journal"
-
-
-def source(where: Path, place: bytes | None = None, oldest: int = OLDEST, block_bytes: int = 262144) -> JournalSource:
-    made = JournalSource(path=str(where), clock=lambda: NOW, block_bytes=block_bytes)
-    made.resume(place, oldest)
-    return made
-
-
-def recogniser() -> Recogniser:
-    return Recogniser(Reading(framing="journal"))
-
-
-def drain(journal: JournalSource, now: int = NOW) -> tuple[list[str], bytes | None]:
-    """The addresses of the logins that are unread, and the place after them."""
-    found, place = [], None
-    while (chunk := journal.read(now)) is not None:
-        assert chunk.block.endswith(b"\n")
-        events, _lines = recogniser().block(chunk.block, now)
-        found += [event.address for event in events if isinstance(event, Login)]
-        place = chunk.place
-    return found, place
-
-
-def gaps(journal: JournalSource) -> list[str]:
-    return [gap.what for gap in journal.take_gaps()]
 
 
 def test_the_lines_are_those_of_journalctl(where: Path) -> None:
@@ -144,150 +113,6 @@ def test_other_programs_are_not_read(where: Path) -> None:
     assert drain(source(where))[0] == [B]
 
 
-def test_the_first_start_reads_the_window_only(where: Path) -> None:
-    times = (OLDEST - 5000, OLDEST - 1, OLDEST, NOW)
-    write(where / "a.journal", *(record(at, login(ip)) for at, ip in zip(times, (A, B, C, D), strict=True)))
-    assert drain(source(where))[0] == [C, D]
-
-
-def test_nothing_is_handed_out_twice_after_a_restart(where: Path) -> None:
-    write(where / "a.journal", record(THEN, login(A)), record(THEN, login(B)))
-    found, place = drain(source(where))
-    assert found == [A, B]
-    again = source(where, place)
-    assert drain(again) == ([], None)
-    write(where / "a.journal", record(THEN, login(C)))
-    assert drain(again)[0] == [C]
-    assert drain(source(where, place))[0] == [C]
-    assert gaps(again) == []
-
-
-def test_each_block_has_its_own_place(where: Path) -> None:
-    write(where / "a.journal", *(record(THEN + n, login(f"192.0.2.{n}")) for n in range(20)))
-    place, found = None, []
-    for _ in range(20):
-        journal = source(where, place, block_bytes=1)
-        chunk = journal.read(NOW)
-        journal.close()
-        assert chunk is not None
-        assert chunk.behind_bytes == 1
-        events, _lines = recogniser().block(chunk.block, NOW)
-        found += [event.address for event in events if isinstance(event, Login)]
-        place = chunk.place
-    assert found == [f"192.0.2.{n}" for n in range(20)]
-    assert source(where, place).read(NOW) is None
-
-
-def test_a_long_stop_is_caught_up_from_the_place(where: Path) -> None:
-    write(where / "a.journal", record(THEN, login(A)), record(THEN + 1, login(B)))
-    journal = source(where, block_bytes=1)
-    first = journal.read(NOW)
-    assert first is not None
-    later = source(where, first.place, oldest=OLDEST + 86400)
-    assert drain(later, NOW + 86400)[0] == [B]
-    assert gaps(later) == []
-
-
-def test_rotated_files_are_read_on(where: Path) -> None:
-    journal = source(where)
-    write(where / "system.journal", record(THEN, login(A)))
-    assert drain(journal)[0] == [A]
-    write(where / "system.journal", record(THEN + 1, login(B)))
-    (where / "system.journal").rename(where / "system@1.journal")
-    write(where / "system.journal", record(THEN + 2, login(C)))
-    found, place = drain(journal)
-    assert found == [B, C]
-    write(where / "system.journal", record(THEN + 3, login(D)))
-    assert drain(source(where, place))[0] == [D]
-    assert gaps(journal) == []
-
-
-def test_what_is_removed_while_it_is_read_is_a_gap(where: Path) -> None:
-    write(where / "a.journal", record(THEN, login(A)), record(THEN + 1, login(B)))
-    write(where / "b.journal", record(THEN + 2, login(C)), record(THEN + 3, login(D)))
-    journal = source(where, block_bytes=1)
-    assert journal.read(NOW) is not None
-    (where / "a.journal").unlink()
-    assert drain(journal)[0] == [C, D]
-    (gap,) = gaps(journal)
-    assert "after 2026-11-23T21:00:00Z and before 2026-11-23T21:00:02Z may be lost" in gap
-
-
-def test_what_is_removed_after_it_was_read_is_no_gap(where: Path) -> None:
-    write(where / "a.journal", record(THEN, login(A)))
-    write(where / "b.journal", record(THEN + 2, login(C)), record(THEN + 3, login(D)))
-    journal = source(where, block_bytes=1)
-    assert [journal.read(NOW) is None for _ in range(2)] == [False, False]
-    (where / "a.journal").unlink()
-    assert drain(journal)[0] == [D]
-    assert gaps(journal) == []
-
-
-def vacuumed(where: Path, begins: int) -> bytes | None:
-    """A place whose record is gone from a journal that begins with a login of C at `begins`."""
-    write(where / "a.journal", record(THEN, login(A)))
-    _, place = drain(source(where))
-    write(where / "a.journal", record(THEN + 1, login(B)))
-    (where / "a.journal").unlink()
-    write(where / "b.journal", record(begins, login(C)))
-    return place
-
-
-def test_a_journal_vacuumed_past_the_place_is_a_gap_and_loses_no_more(where: Path) -> None:
-    journal = source(where, vacuumed(where, THEN + 10))
-    assert drain(journal)[0] == [C]
-    (gap,) = gaps(journal)
-    assert "after 2026-11-23T21:00:00Z and before 2026-11-23T21:00:10Z may be lost" in gap
-
-
-def test_a_hole_that_is_older_than_the_window_is_no_gap(where: Path) -> None:
-    journal = source(where, vacuumed(where, THEN + 10), oldest=THEN + 10)
-    assert drain(journal)[0] == [C]
-    assert gaps(journal) == []
-
-
-def test_a_journal_that_begins_before_the_place_has_no_gap(where: Path) -> None:
-    # As when the runtime journal was flushed to disk: the same records under other cursors.
-    journal = source(where, vacuumed(where, THEN - 10))
-    assert drain(journal)[0] == [C]
-    assert gaps(journal) == []
-
-
-def test_a_place_in_the_future_of_a_clock_that_was_set_back_hides_nothing(where: Path) -> None:
-    write(where / "a.journal", record(NOW + 50_000, login(A)))
-    _, place = drain(source(where))
-    (where / "a.journal").unlink()
-    write(where / "b.journal", record(THEN, login(B)))
-    assert drain(source(where, place))[0] == [B]
-
-
-def bad(cursor: object, at: object = THEN * 1_000_000) -> bytes:
-    return json.dumps({"cursor": cursor, "at": at}).encode()
-
-
-@pytest.mark.parametrize("cursor", ["", "garbage", "s=zz;i=1", "i=1", "s=\0", "\ud800", "s=;i=;b=;m=;t=;x="])
-def test_a_bad_cursor_falls_back_on_the_time(where: Path, cursor: str) -> None:
-    write(where / "a.journal", record(THEN - 10, login(A)), record(THEN + 1, login(B)))
-    journal = source(where, bad(cursor), oldest=THEN)
-    assert drain(journal)[0] == [B]
-    assert gaps(journal) == []
-    lost = source(where, bad(cursor, (THEN - 50) * 1_000_000), oldest=THEN - 60)
-    assert drain(lost)[0] == [A, B]
-    assert len(gaps(lost)) == 1
-
-
-DAMAGED = (b"", b"\xff", b"{", b"[]", b"3", b"{}", bad(1), bad("x", "y"), bad("x", -1), bad("x" * 5000), b"[" * 100_000)
-
-
-@pytest.mark.parametrize("place", DAMAGED, ids=range(len(DAMAGED)))
-def test_a_damaged_place_counts_as_none_and_as_a_gap(where: Path, place: bytes) -> None:
-    write(where / "a.journal", record(OLDEST - 1, login(A)), record(THEN, login(B)))
-    journal = source(where, place)
-    assert drain(journal)[0] == [B]
-    assert ["damaged" in gap for gap in gaps(journal)] == [True]
-    assert journal.take_gaps() == []
-
-
 def dropped(message: str, **fields: str | None) -> bytes:
     own = {"SYSLOG_IDENTIFIER": "systemd-journald", "_SYSTEMD_UNIT": "systemd-journald.service", "_TRANSPORT": "driver"}
     return record(THEN, message, **{**own, "MESSAGE_ID": DROPPED, "N_DROPPED": "123", **fields})
@@ -329,86 +154,6 @@ def test_a_damaged_record_is_passed_over_and_told(where: Path) -> None:
     journal = source(where)
     assert drain(journal)[0] == [A, C]
     assert ["damaged record" in gap for gap in gaps(journal)] == [True]
-
-
-def test_what_is_read_after_the_end_is_known_to_be_new(where: Path) -> None:
-    write(where / "a.journal", record(THEN, login(A)))
-    journal = source(where)
-    first = journal.read(NOW)
-    assert first is not None
-    assert first.written_after is None
-    assert journal.read(NOW + 5) is None
-    write(where / "a.journal", record(THEN, login(B)))
-    second = journal.read(NOW + 9)
-    assert second is not None
-    assert second.written_after == NOW + 5
-
-
-def test_a_journal_that_comes_later_is_found(where: Path) -> None:
-    journal = source(where)
-    assert journal.read(NOW) is None
-    assert journal.state()["status"] == "missing"
-    where.mkdir()
-    assert journal.read(NOW) is None
-    write(where / "a.journal", record(THEN, login(A)))
-    assert drain(journal)[0] == [A]
-    assert journal.state()["status"] == "present"
-
-
-def test_a_directory_that_is_replaced_is_noticed(where: Path) -> None:
-    write(where / "a.journal", record(THEN, login(A)))
-    journal = source(where)
-    assert drain(journal)[0] == [A]
-    where.rename(where.with_name("old"))
-    assert journal.read(NOW + 1) is None
-    assert journal.state()["status"] == "missing"
-    write(where / "a.journal", record(THEN + 5, login(B)))
-    assert drain(journal, NOW + 2)[0] == [B]
-    assert len(gaps(journal)) == 1
-
-
-def test_the_state_tells_how_far_behind_it_is(where: Path) -> None:
-    write(where / "a.journal", record(NOW - 100, login(A)), record(NOW - 40, login(B)))
-    journal = source(where, block_bytes=1)
-    assert journal.state()["behind_seconds"] is None
-    journal.read(NOW)
-    assert journal.state()["behind_seconds"] == 100
-    drain(journal)
-    assert journal.state()["behind_seconds"] == 0
-    assert journal.state()["last_record_at"] == NOW - 40
-
-
-def test_a_change_wakes_by_the_same_descriptor_until_it_is_closed(where: Path) -> None:
-    write(where / "a.journal", record(THEN, login(A)))
-    journal = source(where)
-    drain(journal)
-    descriptor = journal.fileno()
-    journal.process()
-    write(where / "a.journal", record(THEN + 1, login(B)))
-    assert readable(descriptor)
-    journal.process()
-    assert not readable(descriptor)
-    assert drain(journal)[0] == [B]
-    where.rename(where.with_name("old"))
-    write(where / "a.journal", record(THEN, login(C)))
-    assert journal.fileno() == descriptor
-    drain(journal, NOW + 1)
-    write(where / "a.journal", record(THEN + 1, login(D)))
-    assert readable(descriptor)
-    journal.close()
-    assert journal.fileno() is None
-    journal.resume(None, OLDEST)
-    assert journal.fileno() is not None
-    assert drain(journal)[0] == [C, D]
-
-
-def readable(descriptor: int | None) -> bool:
-    import select
-
-    assert descriptor is not None
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def test_it_says_which_package_is_missing() -> None:
