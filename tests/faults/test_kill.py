@@ -1,6 +1,9 @@
 """kill -9 of either process at any moment under a stream of logins: afterwards the map is what the log says.
 
-POPAUTHD_KILLS sets how often (200 unless told). The seed is printed; POPAUTHD_SEED repeats a run.
+POPAUTHD_KILLS sets how often (200 unless told), POPAUTHD_RATE how many logins a second are written
+meanwhile. The seed is printed; POPAUTHD_SEED repeats a run. The long campaign of a release:
+
+    POPAUTHD_KILLS=1000 POPAUTHD_RATE=2000 sh tests/run.sh -s tests/faults/test_kill.py
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from tests.helpers import eventually
 KILLS = int(os.environ.get("POPAUTHD_KILLS", "200"))
 SEED = int(os.environ.get("POPAUTHD_SEED", str(time.time_ns() % 1_000_000)))
 CHECK_EVERY = 20
-LOGINS_A_SECOND = 1000
+LOGINS_A_SECOND = int(os.environ.get("POPAUTHD_RATE", "1000"))
 
 
 class Stream(threading.Thread):
@@ -55,9 +58,14 @@ def map_holds(installation: Installation) -> dict[str, int]:
     return {key: int(expiry) for key, (expiry, _address) in records.items()}
 
 
+def listed(installation: Installation) -> dict[str, int]:
+    lines = (installation.run_dir / "relay-hosts").read_text().splitlines()
+    return {address: int(expiry) for address, expiry in (line.split(": ") for line in lines)}
+
+
 @pytest.mark.slow
 def test_after_kills_at_any_moment_the_map_is_what_the_log_says(tmp_path: Path) -> None:
-    print(f"seed {SEED}, kills {KILLS}")
+    print(f"seed {SEED}, kills {KILLS}, logins a second {LOGINS_A_SECOND}")
     dice = random.Random(SEED)
     installation = Installation(tmp_path, "host_list = true")
     parts = {part: installation.start(part) for part in ("watch", "respond")}
@@ -88,6 +96,8 @@ def test_after_kills_at_any_moment_the_map_is_what_the_log_says(tmp_path: Path) 
             # an entry about to run out may be in the one and not in the other
             wanted = {address: at + LIFETIME for address, at in said.items()}
             assert {a: e for a, e in found.items() if e > now + 5} == {a: e for a, e in wanted.items() if e > now + 5}
+            eventually(lambda: listed(installation).keys() >= found.keys(), "the host list is whole", 60)  # noqa: B023
+            assert all(wanted[address] == expiry for address, expiry in listed(installation).items())
     finally:
         installation.close()
     print(f"killed {killed} times, {len(said)} addresses, lost 0, invented 0")
