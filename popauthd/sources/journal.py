@@ -15,6 +15,7 @@ its times only grew: logins logged just before the wall clock was set back may b
 
 from __future__ import annotations
 
+import errno
 import select
 import time
 from collections import deque
@@ -230,9 +231,10 @@ class JournalSource:
         for _ in range(DAMAGED_MOST):
             try:
                 return reader.get_next()
-            except OSError as error:  # the reader stands at it, so the next call gives the one that follows
-                self._gap(f"a damaged record in the {self._title} was passed over: {error.strerror or error}")
-        return reader.get_next()
+            except (OSError, ValueError) as error:  # ValueError: a field's name is no text
+                # The reader stands at it, so the next call gives the one that follows.
+                self._gap(f"a damaged record in the {self._title} was passed over: {error}")
+        raise OSError(errno.EBADMSG, f"{DAMAGED_MOST} damaged records in a row")
 
     def _line(self, record: Record) -> bytes:
         self._place = Place(record["__CURSOR"], int(record["__REALTIME_TIMESTAMP"]))

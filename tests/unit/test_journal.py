@@ -146,11 +146,12 @@ def test_what_says_nothing_of_dovecot_is_no_gap(where: Path, notice: bytes) -> N
     assert gaps(journal) == []
 
 
-def test_a_damaged_record_is_passed_over_and_told(where: Path) -> None:
+@pytest.mark.parametrize("damage", [b"MESSAGE to be damaged", b"\xffESSAGE=to be damaged"], ids=["no name", "bad name"])
+def test_a_damaged_record_is_passed_over_and_told(where: Path, damage: bytes) -> None:
     write(where / "a.journal", *(record(THEN, message) for message in (login(A), "to be damaged", login(C))))
     raw = (where / "a.journal").read_bytes()
     assert raw.count(b"MESSAGE=to be damaged") == 1
-    (where / "a.journal").write_bytes(raw.replace(b"MESSAGE=to be damaged", b"MESSAGE to be damaged"))
+    (where / "a.journal").write_bytes(raw.replace(b"MESSAGE=to be damaged", damage))
     journal = source(where)
     assert drain(journal)[0] == [A, C]
     assert ["damaged record" in gap for gap in gaps(journal)] == [True]
