@@ -42,7 +42,8 @@ def first_since(handle: Handle, size: int, stamp: Stamp, target: int, low: int =
 
 def first_stamp(handle: Handle, stamp: Stamp) -> int | None:
     """The stamp of the first line that has one, near the start of a file; None if there is none."""
-    line = _first_stamped(handle, 0, EXTEND_BYTES, stamp)
+    start = handle.data_after(0)
+    line = _first_stamped(handle, start, start + EXTEND_BYTES, stamp)
     return None if line is None else line[1]
 
 
@@ -57,7 +58,7 @@ def _scan(handle: Handle, low: int, size: int, stamp: Stamp, target: int) -> int
         if line[1] >= target:
             return line[0]
         seen = True
-        position = _next_line(handle, line[0], size)
+        position = line[2]
     return position if seen else low
 
 
@@ -75,8 +76,8 @@ def _next_line(handle: Handle, offset: int, high: int) -> int:
     return high
 
 
-def _first_stamped(handle: Handle, offset: int, high: int, stamp: Stamp) -> tuple[int, int] | None:
-    """Offset and stamp of the first stamped whole line that begins in [offset, high)."""
+def _first_stamped(handle: Handle, offset: int, high: int, stamp: Stamp) -> tuple[int, int, int] | None:
+    """Offset, stamp and end of the first stamped whole line that begins in [offset, high)."""
     stop = min(high, offset + EXTEND_BYTES)
     rest, count = b"", PROBE_BYTES
     while offset < stop:
@@ -86,7 +87,7 @@ def _first_stamped(handle: Handle, offset: int, high: int, stamp: Stamp) -> tupl
         for line in lines:
             at = stamp(line.lstrip(b"\0")) if offset < high else None
             if at is not None:
-                return offset, at
+                return offset, at, offset + len(line) + 1
             offset += len(line) + 1
         if len(data) < count or len(rest) > EXTEND_BYTES:
             return None

@@ -23,6 +23,7 @@ from popauthd.sources.logfile import LogFile
 START = 1795469400
 LINE = re.compile(rb"(\d{10}) line-(\d{6}) x*")
 WIDTH = 200  # bytes of a line
+BURST = 1000  # lines: more than one block of 65 KiB, so that a follower under load is left behind
 
 
 def stamp(line: bytes, _now: int) -> int | None:
@@ -214,3 +215,40 @@ class Follower:
     def missed(self) -> list[int]:
         """Destroyed by the writer before it was read."""
         return sorted(self.world.destroyed - set(self.got))
+
+
+class Stage:
+    """Where a row is played: `step` writes and lets the follower do what it does in this mode."""
+
+    def __init__(self, world: World, follower: Follower, mode: str) -> None:
+        self.world = world
+        self.follower = follower
+        self.mode = mode
+
+    def step(self, lines: int = 3) -> None:
+        self.world.write(BURST if self.mode == "under load" else lines)
+        self.look()
+
+    def look(self) -> None:
+        self.world.now += 1
+        {"running": self._all, "stopped": self._none, "killed": self._die, "under load": self._some}[self.mode]()
+
+    def finish(self) -> None:
+        if self.mode == "stopped":
+            self.follower.start()
+        self.follower.read()
+        self.world.now += 3600  # rotated files are given up
+        self.follower.read()
+
+    def _all(self) -> None:
+        self.follower.read()
+
+    def _none(self) -> None:
+        """A follower that is down sees nothing."""
+
+    def _die(self) -> None:
+        self.follower.read(1)
+        self.follower.kill()
+
+    def _some(self) -> None:
+        self.follower.read(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,84 +110,6 @@ def test_a_restart_finds_its_place_in_a_rotated_file(world: World, follower: Fol
     follower.read()
     assert follower.got == list(range(1, 11))
     assert follower.gaps == []
-
-
-PLACES = [
-    ("empty", b""),
-    ("zeros", bytes(100)),
-    ("pygtail's own form", b"1234\n5678\n"),
-    ("json of something else", b'{"v": 1}'),
-    ("a list", b"[]"),
-    ("deep", b"[" * 100_000),
-    ("wrong version", b'{"v":2,"sum":0,"place":{}}'),
-]
-
-
-@pytest.mark.parametrize("place", [row[1] for row in PLACES], ids=[row[0] for row in PLACES])
-def test_a_damaged_place_is_told_and_the_window_read_again(world: World, follower: Follower, place: bytes) -> None:
-    world.write(2)
-    follower.saved = [place]
-    follower.start()
-    follower.read()
-    assert follower.got == [1, 2]
-    assert "damaged" in follower.gaps[0].what
-
-
-def test_a_torn_place_is_never_taken_for_a_whole_one(world: World, follower: Follower) -> None:
-    world.write(2)
-    follower.read()
-    place = follower.saved[-1]
-    for end in range(len(place)):
-        log = LogFile(str(world.path), stamp, clock=lambda: world.now)
-        log.resume(place[:end], world.now)
-        assert len(log.take_gaps()) == 1
-
-
-def test_a_place_with_one_number_changed_is_refused(world: World, follower: Follower) -> None:
-    world.write(2)
-    follower.read()
-    fields = json.loads(follower.saved[-1])
-    fields["place"]["at"]["offset"] += 1
-    log = LogFile(str(world.path), stamp, clock=lambda: world.now)
-    log.resume(json.dumps(fields).encode(), world.now)
-    assert len(log.take_gaps()) == 1
-
-
-def test_a_first_start_reads_only_the_last_window(world: World, follower: Follower) -> None:
-    world.now = START - 100_000
-    for _ in range(2000):
-        world.now += 50
-        world.write(1)
-    follower.oldest = world.now - 900
-    follower.start()
-    follower.read()
-    assert follower.got == list(range(2000 - (900 + 60) // 50, 2001))
-
-
-def test_a_first_start_looks_into_rotated_files_when_the_window_reaches_there(world: World, follower: Follower) -> None:
-    for _ in range(3):
-        world.write(1)
-        world.now += 400
-        world.rename_create()
-    world.write(1)
-    follower.oldest = world.now - 900
-    follower.start()
-    follower.read()
-    assert follower.got == [2, 3, 4]  # the first is 1200 s old
-
-
-def test_lines_without_a_stamp_do_not_hide_the_window(world: World, follower: Follower) -> None:
-    world.now = START - 10_000
-    world.write(1000)
-    world.append(b"Traceback (most recent call last):\n" * 4000)
-    world.now = START
-    world.write(5)
-    world.append(b"\tno stamp here\n" * 3)
-    follower.oldest = START - 900
-    follower.start()
-    follower.read()
-    assert follower.got == [1001, 1002, 1003, 1004, 1005]
-    assert follower.refused == [b"\tno stamp here"] * 3
 
 
 def test_a_line_over_the_limit_is_skipped_and_counted_and_the_next_is_read(world: World, follower: Follower) -> None:
