@@ -29,9 +29,6 @@ from popauthd.sources.journal_json import line
 from popauthd.sources.journal_place import MICRO, Place, decode, encode, utc
 from popauthd.sources.journal_reader import Reader, Record
 
-# How often to read while nothing wakes. journald announces what it wrote a quarter of a second late or
-# more (POST_CHANGE_TIMER_INTERVAL_USEC in journal-file.h), but it can be read at once; a look costs under 0.1 ms.
-POLL_SECONDS = 0.05
 GAPS_MOST = 100  # kept until they are taken
 DAMAGED_MOST = 100  # in a row, before the journal is opened anew
 # SD_MESSAGE_JOURNAL_DROPPED in systemd/sd-messages.h. Only journald itself can write with _TRANSPORT=driver.
@@ -68,6 +65,7 @@ class JournalSource:
         self._reader: Reader | None = None
         self._survey = opening.Survey("missing", "not looked at yet")
         self._identity: tuple[opening.Identity, ...] = ()
+        self._files: frozenset[int] = frozenset()
         self._place: Place | None = None
         self._now = int(clock())
         self._oldest, self._oldest_at = 0, self._now
@@ -123,7 +121,8 @@ class JournalSource:
     def fileno(self) -> int | None:
         """A descriptor that becomes readable when the journal changed; the same until `close`.
 
-        It tells late: a daemon that is in a hurry reads every POLL_SECONDS.
+        LIMIT: late by a quarter of a second or more (POST_CHANGE_TIMER_INTERVAL_USEC in systemd's
+        journal-file.h), though what was written can be read at once: who is in a hurry reads more often.
         """
         return None if self._waker.closed else self._waker.fileno()
 
@@ -153,6 +152,7 @@ class JournalSource:
     def _open(self) -> Reader | None:
         """Open and go to the place; None while there is nothing that can be read."""
         self._identity = opening.identity(self._path)
+        self._files = opening.files(self._path)
         self._survey = opening.survey(self._path)
         if self._survey.status != "present":
             return None
@@ -219,10 +219,12 @@ class JournalSource:
     def _changed(self, reader: Reader) -> bool:
         """Let the library look for files that came or went; whether there may be more to read."""
         change = reader.process()
-        # Vacuuming empties a file even while it is open (unlinkat_deallocate in systemd), and the library
-        # then passes it over without a word.
-        if change == opening.INVALIDATE and (begins := self._begins_after(self._sure)):
-            self._gap(self._lost(self._sure, begins))
+        if change != opening.NOP:
+            # Vacuuming empties a file even while it is open (unlinkat_deallocate in systemd). The library then
+            # passes it over without a word, and does not always say INVALIDATE afterwards.
+            files, self._files = self._files, opening.files(self._path)
+            if files - self._files and (begins := self._begins_after(self._sure)):
+                self._gap(self._lost(self._sure, begins))
         self._sure = max(self._sure, self._last_at)
         return change != opening.NOP
 

@@ -27,7 +27,7 @@ DAY_SECONDS = 86400
 
 ADVICE = "the user that runs popauthd must be in the group systemd-journal"
 
-NOP, INVALIDATE = 0, 2  # what Reader.process() returns: nothing new; files came or went (1: records came)
+NOP = 0  # what Reader.process() returns when nothing changed
 
 Identity = tuple[int, int] | None
 Record = dict[str, Any]
@@ -113,6 +113,18 @@ def _identity(directory: str) -> Identity:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def files(path: str) -> frozenset[int]:
+    """The journal files there are, by inode, which stays the same when a file is rotated. Never raises."""
+    found = set()
+    for name in directories(path):
+        try:
+            with os.scandir(name) as entries:
+                found |= {entry.inode() for entry in entries if entry.name.endswith(".journal")}
+        except OSError:
+            continue
+    return frozenset(found)
 
 
 def survey(path: str) -> Survey:

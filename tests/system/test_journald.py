@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from popauthd.formats import Reading, Recogniser
 from popauthd.model import Login, Refusal
 from popauthd.sources.journal import JournalSource
 from popauthd.sources.journal_reader import dovecot_logs_here
+from tests.daemons import Installation
 from tests.helpers import eventually
 from tests.journals import Inside, Journald, journalctl, login
 from tests.servers.clients import LOGIN, USER
@@ -201,6 +204,32 @@ def test_it_is_known_that_dovecot_logs_here(journald: Journald, dovecot: Dovecot
     Following(journald).until_login("127.0.1.15")
     assert dovecot_logs_here(path=str(journald.journal))
     assert not dovecot_logs_here(("another",), path=str(journald.journal))
+
+
+def test_the_daemon_grants_by_the_journal_and_goes_on_after_a_kill(
+    journald: Journald, dovecot: Dovecot, tmp_path: Path
+) -> None:
+    # LIMIT: whether a unit is asked for is the machine's (is systemd its init?); Dovecot has one here either way.
+    source = f'[[source]]\ntype = "journal"\npath = "{journald.journal}"\n'
+    with contextlib.closing(Installation(tmp_path, f"grant_loopback = true\n{source}")) as installed:
+        watcher = installed.start("watch")
+        installed.start("respond")
+        installed.ready()
+        assert LOGIN["pop3"]("127.0.3.1", dovecot.ports["pop3"])
+        eventually(lambda: installed.ask("127.0.3.1") == "yes", "the grant")
+        watcher.kill()
+        watcher.wait()
+        assert LOGIN["pop3"]("127.0.3.2", dovecot.ports["pop3"])
+        journald.run("logger", "-t", "dovecot", "-p", "mail.info", login("203.0.113.9"), unit=True)
+        journald.rotate()
+        installed.start("watch")
+        eventually(lambda: installed.ask("127.0.3.2") == "yes", "the grant for a login while it was down")
+        eventually(lambda: "refused.untrusted" in installed.status()["today"], "the forged record in the counters")
+        assert installed.ask("203.0.113.9") == "no"
+        (state,) = [one for one in installed.status()["sources"] if one["name"] == str(journald.journal)]
+        assert state["status"] == "present"
+        assert state["behind_seconds"] == 0
+        assert state["last_login_at"] is not None
 
 
 def test_what_journald_drops_is_a_gap(journald: Journald, dovecot: Dovecot) -> None:
