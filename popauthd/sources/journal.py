@@ -179,8 +179,13 @@ class JournalSource:
         self._sure = max(self._last_at, window)
 
     def _begins_after(self, sure: int) -> int:
-        """The time of the first record there is if that is later than `sure`, else 0; in microseconds."""
-        begins = opening.begins_at(self._path) or self._now * MICRO
+        """The time of the first record there is if that is later than `sure`, else 0; in microseconds.
+
+        Without any record it is now, or just after `sure`: all that was written after that is gone.
+        """
+        begins = opening.begins_at(self._path)
+        if begins is None:
+            return max(self._now * MICRO, sure + 1)
         return begins if begins > sure else 0
 
     def _lost(self, after: int, before: int) -> str:
@@ -220,10 +225,12 @@ class JournalSource:
         """Let the library look for files that came or went; whether there may be more to read."""
         change = reader.process()
         if change != opening.NOP:
-            # Vacuuming empties a file even while it is open (unlinkat_deallocate in systemd). The library then
-            # passes it over without a word, and does not always say INVALIDATE afterwards.
+            # Vacuuming empties a file even while it is open (unlinkat_deallocate in systemd), and the library
+            # passes it over without a word. Either sign may be missing: process() does not count a file that
+            # was dropped while reading, and an inode may be used again at once.
             files, self._files = self._files, opening.files(self._path)
-            if files - self._files and (begins := self._begins_after(self._sure)):
+            gone = change == opening.INVALIDATE or files - self._files
+            if gone and (begins := self._begins_after(self._sure)):
                 self._gap(self._lost(self._sure, begins))
         self._sure = max(self._sure, self._last_at)
         return change != opening.NOP

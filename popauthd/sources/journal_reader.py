@@ -27,7 +27,7 @@ DAY_SECONDS = 86400
 
 ADVICE = "the user that runs popauthd must be in the group systemd-journal"
 
-NOP = 0  # what Reader.process() returns when nothing changed
+NOP, INVALIDATE = 0, 2  # what Reader.process() returns: nothing new; files came or went (1: records came)
 
 Identity = tuple[int, int] | None
 Record = dict[str, Any]

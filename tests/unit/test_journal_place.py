@@ -103,6 +103,18 @@ def test_what_is_removed_after_it_was_read_is_no_gap(where: Path) -> None:
     assert gaps(journal) == []
 
 
+def test_a_journal_that_is_emptied_while_it_is_followed_may_be_a_gap(where: Path) -> None:
+    write(where / "a.journal", record(THEN, login(A)))
+    journal = source(where)
+    assert drain(journal)[0] == [A]
+    (where / "a.journal").unlink()
+    assert drain(journal)[0] == []
+    assert ["may be lost" in gap for gap in gaps(journal)] == [True]
+    write(where / "b.journal", record(THEN + 1, login(B)))
+    assert drain(journal)[0] == [B]
+    assert gaps(journal) == []
+
+
 def vacuumed(where: Path, begins: int) -> bytes | None:
     """A place whose record is gone from a journal that begins with a login of C at `begins`."""
     write(where / "a.journal", record(THEN, login(A)))
