@@ -52,10 +52,8 @@ deliver_drop_privilege = true
 keep_environment =
 add_environment = <; PATH=/bin:/usr/bin
 message_logs = false
-{extra}
 begin acl
-.include {debian}/conf.d/acl/20_exim4-config_local_deny_exceptions
-.include {debian}/conf.d/acl/30_exim4-config_check_rcpt
+{acl}
 begin routers
 mine:
   driver = redirect
@@ -80,6 +78,10 @@ plain:
   server_prompts = :
   server_condition = ${{if and{{{{eq{{$auth2}}{{{auth[0]}}}}}{{eq{{$auth3}}{{{auth[1]}}}}}}}}}
   server_set_id = $auth2
+"""
+DEBIAN_ACL = """
+.include {debian}/conf.d/acl/20_exim4-config_local_deny_exceptions
+.include {debian}/conf.d/acl/30_exim4-config_check_rcpt
 """
 
 
@@ -129,11 +131,12 @@ def write_snippets(where: Path, way: str, run_dir: Path) -> Path:
 
 
 class Exim:
-    """A running Exim. `way` is one of WAYS, or "" for Debian's ACL alone; `sink` is the port mail goes on to."""
+    """A running Exim. `way` is one of WAYS, or "" for its ACL alone; `sink` is the port mail goes on to.
 
-    def __init__(
-        self, place: Place, flavour: str, way: str, run_dir: Path, sink: int = 1, before: str = "", extra: str = ""
-    ) -> None:
+    acl: an acl_check_rcpt of one's own, instead of Debian's.
+    """
+
+    def __init__(self, place: Place, flavour: str, way: str, run_dir: Path, sink: int = 1, acl: str = "") -> None:
         self.port = free_port()
         self.root = place.directory(f"exim-{flavour}-{way or 'plain'}-{self.port}")
         for name in ("spool", "log"):
@@ -152,8 +155,8 @@ class Exim:
                 port=self.port,
                 sink=sink,
                 relay_host=RELAY_HOST,
-                hook=f"{before}\n{hook}",
-                extra=extra,
+                hook=hook,
+                acl=acl or DEBIAN_ACL.format(debian=self.root / "debian"),
                 auth=AUTH,
             )
         )
