@@ -70,11 +70,17 @@ def journalctl(where: Path, *arguments: str) -> bytes:
 
 # The cgroup that makes what runs in it Dovecot's unit, as seen from journald's cgroup namespace.
 UNIT_GROUP = "system.slice/dovecot.service"
-# $1 is the directory that holds all of it. Audit=no: journald would switch the kernel's auditing on.
+# $1 is the directory that holds all of it, $2 journald, $3 this script. Audit=no: journald would switch the kernel's auditing on.
 # The burst is multiplied by four to six where the disk has room (journald-rate-limit.c, burst_modulate).
 START = """
 set -eu
-mount --make-rprivate /
+if ! mount --make-rprivate / 2> /dev/null; then
+    # "/" is no mount but a plain directory (a chroot): go on in a mount of it, which can be made private.
+    mkdir "$1/new"
+    mount --rbind / "$1/new"
+    mount --make-rprivate "$1/new"
+    exec chroot "$1/new" sh -c "$3" sh "$1" "$2" "$3"
+fi
 conf="$1/run/systemd/journald.conf.d"
 mkdir -p "$1/dev/shm" "$conf" "$1/run/systemd/journal" "$1/log/journal" "$1/cgroup"
 for node in null zero full random urandom tty; do : > "$1/dev/$node"; mount --bind "/dev/$node" "$1/dev/$node"; done
@@ -135,7 +141,8 @@ class Journald:
     def __init__(self, place: Inside) -> None:
         self._place = place
         root = place.directory("journald")
-        self.server = place.start("journald.server", ["unshare", "--mount", "sh", "-c", START, "sh", root, JOURNALD])
+        private = ["unshare", "--mount", "--propagation", "unchanged"]
+        self.server = place.start("journald.server", [*private, "sh", "-c", START, "sh", root, JOURNALD, START])
         self.server.wait_until(lambda: bool(list(root.glob("log/journal/*/system.journal"))), "open its files")
         self.server.wait_until(lambda: (root / "run/systemd/journal/dev-log").is_socket(), "listen")
         place.inside = self.server.pid
