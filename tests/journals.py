@@ -70,7 +70,8 @@ def journalctl(where: Path, *arguments: str) -> bytes:
 
 # The cgroup that makes what runs in it Dovecot's unit, as seen from journald's cgroup namespace.
 UNIT_GROUP = "system.slice/dovecot.service"
-# $1 is the directory that holds all of it, $2 journald, $3 this script. Audit=no: journald would switch the kernel's auditing on.
+# $1 is the directory that holds all of it, $2 journald, $3 this script.
+# Audit=no: journald would switch the kernel's auditing on.
 # The burst is multiplied by four to six where the disk has room (journald-rate-limit.c, burst_modulate).
 START = """
 set -eu
