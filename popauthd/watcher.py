@@ -276,9 +276,8 @@ class Watcher:
         if not self._host_list or not self._list_stale or time.monotonic() < self._list_at:
             return
         began = time.monotonic()
-        with self.books.reading() as reading:
-            entries = list(reading.published())
-        hostlist.write(self._host_list, entries)
+        with self.books.reading() as reading:  # streamed: the list may be long
+            hostlist.write(self._host_list, reading.published())
         self._list_stale = False
         self._list_at = time.monotonic() + LIST_DUTY * (time.monotonic() - began)
 
