@@ -17,6 +17,7 @@ from popauthd.address import Network
 from popauthd.errors import ConfigError
 from popauthd.settings import SETTINGS, SOURCE_SETTINGS, Setting
 
+UNITS = {"_seconds": "s", "_ms": "ms"}
 DEFAULT_PATH = "/etc/popauthd/popauthd.toml"
 
 
@@ -31,6 +32,8 @@ class SourceConfig:
     timestamp: str
     hostnames: tuple[str, ...]
     programs: tuple[str, ...]
+    formats: tuple[str, ...]
+    proxy_lines: bool
 
     @property
     def name(self) -> str:
@@ -46,6 +49,24 @@ class Config:
     future_seconds: int
     never: tuple[Network, ...]
     own_addresses: tuple[Network, ...]
+    lifetime_by_network: tuple[tuple[Network, int], ...]
+    proxies: tuple[Network, ...]
+    always: tuple[Network, ...]
+    protocols: tuple[str, ...]
+    require_tls: bool
+    refuse_mechanisms: tuple[str, ...]
+    users_file: str
+    deny_users: str
+    shared_users: int
+    ipv6_prefix: int
+    hold_sessions: bool
+    hold_at_most_seconds: int
+    ask_doveadm: bool
+    dry_run: bool
+    post_login: bool
+    push_users: tuple[str, ...]
+    auth_policy_listen: str
+    auth_policy_secret_file: str
     grant_loopback: bool
     hold_no_ms: int
     host_list: bool
@@ -69,6 +90,11 @@ class Config:
     def control_path(self) -> str:
         """The watcher's control socket."""
         return f"{self.run_dir}/control.sock"
+
+    @property
+    def push_path(self) -> str:
+        """The socket where Dovecot's post-login script tells of logins."""
+        return f"{self.run_dir}/push.sock"
 
     @property
     def host_list_path(self) -> str:
@@ -138,10 +164,10 @@ def _values(
             raise ConfigError(f'{where}: key "{key}": unknown; {hint}')
     values: dict[str, Any] = {}
     for row in rows:
-        if row.key not in table and row.default == "":
+        value = table.get(row.key, row.default)
+        if value == row.default == "":  # nothing given, whatever the kind
             values[row.field] = ""
             continue
-        value = table.get(row.key, row.default)
         try:
             values[row.field] = row.read(value)
         except ValueError as error:
@@ -161,7 +187,10 @@ def _toml(value: object, row: Setting) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return f'"{value}{"ms" if row.field.endswith("_ms") else "s"}"'
+        unit = next((unit for ending, unit in UNITS.items() if row.field.endswith(ending)), "")
+        return f'"{value}{unit}"' if unit else str(value)
+    if isinstance(row.default, dict) and isinstance(value, tuple):
+        return "{" + ", ".join(f'"{net}" = "{seconds}s"' for net, seconds in value) + "}"
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

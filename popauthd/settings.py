@@ -1,109 +1,28 @@
 """Every setting is one row: key, kind, default, one sentence. Config, `config show` and the manual read these rows.
 
-A kind is a reader: it takes what TOML gave and returns the value used inside, or raises ValueError
-saying what would be right. Durations are whole seconds inside (`..._seconds`) unless the row says
-milliseconds.
+Lengths of time are whole seconds inside (`..._seconds`) unless the field says `..._ms`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from popauthd import address
-
-UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
-
-
-def duration_ms(value: object) -> int:
-    """Read a length of time: a number of seconds, or text with one unit ("15m", "100ms")."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value * 1000
-    if isinstance(value, str) and (match := DURATION.fullmatch(value)):
-        return int(match[1]) * UNIT_MS[match[2]]
-    raise ValueError('must be a length of time such as "15m", "90s", "100ms" or a number of seconds')
-
-
-def between(low: str, high: str) -> Callable[[object], int]:
-    """A reader of durations between two bounds, in whole seconds; the bounds are part of the message."""
-    low_ms, high_ms = duration_ms(low), duration_ms(high)
-
-    def read(value: object) -> int:
-        ms = duration_ms(value)
-        if ms % 1000 or not low_ms <= ms <= high_ms:
-            raise ValueError(f"must be whole seconds between {low} and {high}")
-        return ms // 1000
-
-    return read
-
-
-def milliseconds(high: str) -> Callable[[object], int]:
-    """A reader of short durations from 0 up to a bound, in milliseconds."""
-    high_ms = duration_ms(high)
-
-    def read(value: object) -> int:
-        ms = duration_ms(value)
-        if ms > high_ms:
-            raise ValueError(f"must be at most {high}")
-        return ms
-
-    return read
-
-
-def boolean(value: object) -> bool:
-    """Read true or false."""
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false, without quotes")  # noqa: TRY004 - one kind of error a reader
-    return value
-
-
-def text(value: object) -> str:
-    """Read one string."""
-    if not isinstance(value, str) or "\0" in value:
-        raise ValueError('must be text in quotes, such as "value"')
-    return value
-
-
-def path(value: object) -> str:
-    """Read an absolute path."""
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise ValueError('must be an absolute path in quotes, such as "/var/log/mail.log"')
-    return value
-
-
-def texts(value: object) -> tuple[str, ...]:
-    """Read a list of strings."""
-    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise ValueError('must be a list of texts, such as ["mx1", "mx2"]')
-    return tuple(value)
-
-
-def networks(value: object) -> tuple[address.Network, ...]:
-    """Read a list of networks in CIDR form; a plain address is a network of one."""
-    if not isinstance(value, list):
-        raise ValueError('must be a list of networks, such as ["10.0.0.0/8", "2001:db8::/32"]')  # noqa: TRY004
-    found = []
-    for item in value:
-        if not isinstance(item, str):
-            raise ValueError(f"{item!r} must be in quotes")  # noqa: TRY004
-        try:
-            found.append(address.network(item))
-        except ValueError as error:
-            raise ValueError(f"{item!r} is not a network ({error}); write it like 192.0.2.0/24") from error
-    return tuple(found)
-
-
-def choice(*words: str) -> Callable[[object], str]:
-    """A reader that accepts one of a few words."""
-
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
-        return value
-
-    return read
+from popauthd.kinds import (
+    between,
+    boolean,
+    choice,
+    lifetimes,
+    mechanisms,
+    milliseconds,
+    networks,
+    number,
+    one_of,
+    path,
+    some_of,
+    text,
+    texts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +42,11 @@ SETTINGS = (
         "How long after a login its address may relay, counted from the login's own time in the log.",
     ),
     Setting(
+        "lifetime_by_network", "lifetime_by_network", lifetimes, {},
+        "Another lifetime for logins from some networks, such as { \"10.0.0.0/8\" = \"1h\" }; the narrowest that "
+        "fits counts.",
+    ),
+    Setting(
         "future", "future_seconds", between("0s", "1h"), "2m",
         "A login further in the future than this is refused: a clock or a time zone is wrong.",
     ),
@@ -134,6 +58,80 @@ SETTINGS = (
         "own_addresses", "own_addresses", networks, [],
         "This server's own addresses as its clients see them (behind NAT); the one a login came in on "
         "is known without being listed.",
+    ),
+    Setting(
+        "proxies", "proxies", networks, [],
+        "Known proxies, carrier gateways and webmail servers that many users share: never granted, counted by "
+        "themselves.",
+    ),
+    Setting(
+        "always", "always", networks, [],
+        "Networks whose logins grant whatever protocols, require_tls, mechanisms, users or shared_users say; "
+        "`never` still wins.",
+    ),
+    Setting(
+        "protocols", "protocols", some_of("pop3", "imap"), ["pop3", "imap"],
+        "The protocols whose logins grant.",
+    ),
+    Setting(
+        "require_tls", "require_tls", boolean, False,
+        "Grant only logins that the log says came under TLS.",
+    ),
+    Setting(
+        "refuse_mechanisms", "refuse_mechanisms", mechanisms, [],
+        "SASL mechanisms whose logins grant nothing, such as \"LOGIN\"; ANONYMOUS never does.",
+    ),
+    Setting(
+        "users_file", "users_file", path, "",
+        "Only these users' logins grant: a file of user names, @domains and ! exceptions, one a line, read again "
+        "when it changes.",
+    ),
+    Setting(
+        "deny_users", "deny_users", path, "",
+        "These users' logins grant nothing: a file like users_file.",
+    ),
+    Setting(
+        "shared_users", "shared_users", number(0, 1_000_000), 25,
+        "More different users than this from one address within the lifetime: it is a shared address, and no "
+        "longer granted; 0 for any number.",
+    ),
+    Setting(
+        "ipv6_prefix", "ipv6_prefix", one_of(64, 128), 128,
+        "Grant an IPv6 client's address (128), or its whole /64, for clients that change their address within it.",
+    ),
+    Setting(
+        "hold_sessions", "hold_sessions", boolean, True,
+        "While a session that began with a login stays open, its address stays allowed; false for the plain rule.",
+    ),
+    Setting(
+        "hold_at_most", "hold_at_most_seconds", between("1s", "7d"), "12h",
+        "How long after its login an open session may keep its address allowed.",
+    ),
+    Setting(
+        "ask_doveadm", "ask_doveadm", boolean, False,
+        "Ask `doveadm who` now and then which sessions are still open, for closing lines that were lost; needs "
+        "the right to run it.",
+    ),
+    Setting(
+        "dry_run", "dry_run", boolean, False,
+        "Do and count everything, but publish nothing: no address may relay.",
+    ),
+    Setting(
+        "post_login", "post_login", boolean, False,
+        "Listen on run_dir/push.sock for Dovecot's post-login script, which tells of logins without any log.",
+    ),
+    Setting(
+        "push_users", "push_users", texts, [],
+        "The system users, beside root and the watcher's own, that may tell of logins on run_dir/push.sock.",
+    ),
+    Setting(
+        "auth_policy_listen", "auth_policy_listen", text, "",
+        "Loopback address and port, such as \"127.0.0.1:4001\", to listen on as Dovecot's auth policy server; "
+        "empty for none.",
+    ),
+    Setting(
+        "auth_policy_secret_file", "auth_policy_secret_file", path, "",
+        "A private file with the secret that Dovecot sends to the auth policy server.",
     ),
     Setting(
         "grant_loopback", "grant_loopback", boolean, False,
@@ -194,5 +192,13 @@ SOURCE_SETTINGS = (
     Setting(
         "programs", "programs", texts, ["dovecot"],
         "Syslog and journal: Dovecot's instance_name, the program name its lines carry.",
+    ),
+    Setting(
+        "formats", "formats", texts, ["dovecot"],
+        "The servers whose logins count in this log; a wider net is a bigger hole.",
+    ),
+    Setting(
+        "proxy_lines", "proxy_lines", boolean, False,
+        "Whether a Dovecot proxy's line about a login it passed on counts like a login.",
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ import argparse
 
 from popauthd.cli.common import Commands, ask_watcher, client
 from popauthd.errors import UsageError
-from popauthd.settings import duration_ms
+from popauthd.kinds import duration_ms
 from popauthd.text import safe, stamp
 
 

@@ -32,6 +32,19 @@ WRONG = [
     ("source with an unknown key", "[[source]]\npaht = '/x'", ["source 1", 'did you mean "path"']),
     ("source with an unknown framing", "[[source]]\npath = '/x'\nframing = 'x'", ["framing", "dovecot-file"]),
     ("source with hostnames not a list", "[[source]]\npath = '/x'\nhostnames = 'a'", ["hostnames", "list of texts"]),
+    ("a number in quotes", 'shared_users = "5"', ["shared_users", "whole number"]),
+    ("a number not in the list", "ipv6_prefix = 56", ["ipv6_prefix", "64, 128"]),
+    ("a protocol that is none", 'protocols = ["smtp"]', ["protocols", "smtp", "pop3, imap"]),
+    ("no protocol", "protocols = []", ["protocols", "pop3, imap"]),
+    ("a mechanism that is none", 'refuse_mechanisms = ["A B"]', ["refuse_mechanisms", "A B", "CRAM-MD5"]),
+    ("lifetimes that are no table", 'lifetime_by_network = ["10.0.0.0/8"]', ["lifetime_by_network", "table"]),
+    ("lifetimes of no network", 'lifetime_by_network = { "x" = "1h" }', ["lifetime_by_network", "'x'"]),
+    ("a lifetime of a network too long", 'lifetime_by_network = { "10.0.0.0/8" = "8d" }', ["10.0.0.0/8", "7d"]),
+    (
+        "one network in two forms",
+        'lifetime_by_network = { "::ffff:10.0.0.0/104" = "1h", "10.0.0.0/8" = "2h" }',
+        ["lifetime_by_network", "twice"],
+    ),
     ("the same log twice", "[[source]]\npath = '/x'\n[[source]]\npath = '/x'", ["/x", "two"]),
     ("not TOML", "lifetime = = 1", ["not valid TOML"]),
     ("not UTF-8", b"group = '\xff'", ["not valid TOML"]),
@@ -70,7 +83,9 @@ def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
 
 
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
-    text = 'lifetime = "20m"\nnever = ["10.0.0.0/8"]\ngroup = "a\\"b"\n[[source]]\npath = "/var/log/mail.log"\n'
+    text = 'lifetime = "20m"\nnever = ["10.0.0.0/8"]\ngroup = "a\\"b"\nshared_users = 0\n'
+    text += 'lifetime_by_network = { "10.0.0.0/8" = "1h", "10.1.0.0/16" = "2h" }\nrefuse_mechanisms = ["login"]\n'
+    text += '[[source]]\npath = "/var/log/mail.log"\n'
     loaded = config.from_mapping(tomllib.loads(text), "test")
     rows = config.shown(loaded)
     plain = "\n".join(f"{key} = {value}" for key, value in rows if not key.startswith("source"))

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "popauthd"
 
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "model", "address", "settings", "text", "clock"),
+    ("errors", "model", "address", "kinds", "settings", "text", "clock"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control"),
     ("watcher", "responder"),
@@ -22,7 +22,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli", "__main__"),
 )
 WITHIN_A_FLOOR = {
-    ("settings", "address"),
+    ("kinds", "address"),
+    ("settings", "kinds"),
     ("formats", "stamps"),
     ("commands", "watcher"),
 }
@@ -33,7 +34,7 @@ THIRD_PARTY = {
     "systemd": {"sources"},
 }
 # Core rooms: no I/O, no clock of their own.
-PURE = ("model", "address", "stamps", "formats", "policy", "protocol", "alarm")
+PURE = ("model", "address", "kinds", "settings", "stamps", "formats", "policy", "protocol", "alarm")
 IMPURE = {"os", "socket", "subprocess", "selectors", "threading", "pathlib", "io", "logging"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
