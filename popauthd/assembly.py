@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from popauthd.books import DATABASES, SCHEMA, Books
+from popauthd import address
+from popauthd.books import DATABASES, SCHEMA, Books, Rules
 from popauthd.config import Config, SourceConfig, plain_source
 from popauthd.errors import ConfigError
 from popauthd.formats import Reading, Recogniser
 from popauthd.formats.journal import UNIT
 from popauthd.heal import heal
+from popauthd.hostlist import HostList
 from popauthd.policy import Limits
 from popauthd.relaymap import MapWriter
 from popauthd.sources.journal import JournalSource
@@ -74,17 +76,29 @@ def _follow(source: SourceConfig) -> Followed:
     return Followed(LogFile(source.path, reader.stamp), reader)
 
 
+def rules(settings: Config) -> Rules:
+    """What the books must know of the configuration."""
+
+    def spared(key: str) -> bool:
+        client = address.parse(key.partition("/")[0])
+        return client is not None and address.inside(client, settings.always)
+
+    return Rules(settings.shared_users, spared, settings.hold_at_most_seconds if settings.hold_sessions else 0)
+
+
 def build(settings: Config, sources: Sequence[SourceConfig], limits: Limits) -> Watcher:
     """Open everything. Raises ConfigError or StoreError; what is open then ends with the process."""
     healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
     return Watcher(
         limits,
-        Books(settings.books_path),
+        Books(settings.books_path, rules(settings)),
         MapWriter(settings.map_path),
         [_follow(source) for source in sources],
-        host_list=settings.host_list_path if settings.host_list else "",
+        host_list=HostList(settings.host_list_path) if settings.host_list else None,
         history_seconds=settings.history_seconds,
         notes=[note for note in healed if note],
+        dry_run=settings.dry_run,
+        pushed=settings.post_login or bool(settings.auth_policy_listen),
     )
 
 

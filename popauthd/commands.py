@@ -27,6 +27,8 @@ def status(watcher: Watcher, _request: Mapping[str, Any]) -> dict[str, Any]:
 def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     """Grant an address by hand, for `seconds` (the lifetime if not given)."""
     client = _client(request)
+    if watcher.dry_run:
+        raise UsageError("dry_run is set in the configuration: nothing is published, not even a grant by hand")
     seconds = request.get("seconds", watcher.limits.lifetime_seconds)
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= LONGEST_GRANT_SECONDS:
         raise UsageError(f"a grant lasts between 1 second and {LONGEST_GRANT_SECONDS // 86400} days")

@@ -23,7 +23,7 @@ PROBE_SECONDS = 120
 _CHILD = """
 import sys, lmdb
 path, names = sys.argv[1], sys.argv[2].split()
-with lmdb.open(path, subdir=False, readonly=True, lock=False, max_dbs=16, map_size=1 << 33) as env:
+with lmdb.open(path, subdir=False, readonly=True, lock=False, max_dbs=20, map_size=1 << 33) as env:
     with env.begin() as txn:
         schema = b""
         databases = [env.open_db(name.encode(), txn=txn, create=False) for name in names] or [None]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from popauthd.errors import StoreError
 
 FILE_MODE = 0o640
+DUTY = 10  # writing a long list may take at most a tenth of the time
 
 
 def line(address: str, expires_at: int) -> str:
@@ -35,3 +37,24 @@ def write(path: str, entries: Iterable[tuple[str, int]]) -> None:
         with contextlib.suppress(OSError):
             Path(fresh).unlink()
         raise StoreError(f"host list {path}: cannot be written: {error.strerror}") from error
+
+
+class HostList:
+    """Keeps the list at `path`: `stale` says that it must be written, `due` that it may be by now."""
+
+    def __init__(self, path: str) -> None:
+        self.stale = True
+        self._path = path
+        self._not_before = 0.0
+
+    def due(self) -> bool:
+        """Whether to write it now."""
+        return self.stale and time.monotonic() >= self._not_before
+
+    def write(self, entries: Iterable[tuple[str, int]]) -> None:
+        """Write it. Raises StoreError, and is still due then."""
+        began = time.monotonic()
+        write(self._path, entries)
+        ended = time.monotonic()
+        self.stale = False
+        self._not_before = ended + DUTY * (ended - began)

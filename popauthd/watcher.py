@@ -1,6 +1,6 @@
 """The watcher: take lines, recognise, decide, commit, publish. The one writer of books and map.
 
-A batch is what one chunk of one log taught. It is entered into the books together with the place
+A batch (see batch.py) is what one chunk of one log taught. It is entered into the books together with the place
 in the log, and the map is changed inside that transaction just before it is committed: a crash
 between the two leaves a map that the next start derives anew. If the books cannot be written (disk
 full), the batch is kept and tried again; nothing more is read until it is in, and the map goes on answering.
@@ -12,20 +12,22 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from popauthd import clock as clocks
-from popauthd import hostlist
 from popauthd.alarm import FORMAT_REASONS, Alarm
+from popauthd.batch import Batch, Entered
 from popauthd.books import Books
 from popauthd.errors import SourceError, StoreBrokenError, StoreError
 from popauthd.formats import Recogniser
-from popauthd.model import Grant, Login, Refusal
-from popauthd.policy import Limits, decide
+from popauthd.hostlist import HostList
+from popauthd.model import Login, Refusal
+from popauthd.policy import Limits
 from popauthd.relaymap import MapWriter
 from popauthd.sources import Source, Waking
 from popauthd.text import Quiet, safe, stamp
+from popauthd.twice import Twice
 
 log = logging.getLogger("popauthd.watch")
 
@@ -34,19 +36,6 @@ FORGET_EVERY_SECONDS = 600
 READER_CHECK_SECONDS = 60
 NOTES = 20  # kept for status
 SAMPLE = 160  # characters of a line that is shown
-LIST_DUTY = 10  # writing a long host list may take at most a tenth of the time
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one chunk of one source taught, waiting to be committed."""
-
-    source: str
-    place: bytes
-    grants: dict[tuple[str, str], Grant] = field(default_factory=dict)
-    refusals: list[Refusal] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    longest_silence: int = 0
 
 
 @dataclass(slots=True)
@@ -69,9 +58,11 @@ class Watcher:
         relay_map: MapWriter,
         followed: list[Followed],
         *,
-        host_list: str = "",
+        host_list: HostList | None = None,
         history_seconds: int = 86400,
         notes: Sequence[str] = (),
+        dry_run: bool = False,
+        pushed: bool = False,
         clock: Callable[[], float] = time.time,
         clock_offset: Callable[[], int] = clocks.offset,
     ) -> None:
@@ -87,10 +78,13 @@ class Watcher:
         self._clock_offset = clock_offset
         self._pending: Batch | None = None
         self._uncounted: Counter[str] = Counter()  # waits for the next batch
+        self.dry_run = dry_run
+        self._holding = books.rules.hold_seconds > 0
+        self._many_ways = pushed or len(followed) > 1
+        self._twice = Twice() if self._many_ways else None
+        self._caught_up = False
         self._offset = 0
         self._forget_at = 0
-        self._list_stale = True
-        self._list_at = 0.0
         self._readers_at = 0.0
         self._quiet = Quiet(log)
 
@@ -103,10 +97,12 @@ class Watcher:
             before = writing.clock()
             if before is not None and before[0] == boot and before[1] - self._offset >= clocks.STEP_SECONDS:
                 writing.clock_was_set_back(before[1] - self._offset, now)
+            if before is not None and before[0] != boot:  # no session outlives the machine
+                writing.forget_sessions()
             writing.set_clock(boot, self._offset)
             while writing.sweep(now):
                 pass
-            self._map.replace(writing.published())
+            self._map.replace(() if self.dry_run else writing.published())
             places = {item.source.name: writing.place(item.source.name) for item in self._followed}
             for item in self._followed:
                 item.alarm.longest_seconds = writing.longest_silence(item.source.name)
@@ -134,7 +130,7 @@ class Watcher:
         return more
 
     def _read(self) -> bool:
-        more = False
+        more = trouble = False
         if self._pending is not None:
             self._commit(self._pending)
         for item in self._followed:
@@ -143,6 +139,7 @@ class Watcher:
                     chunk = item.source.read(self.now())
                 except SourceError as error:
                     self._quiet.warn(item.source.name, f"cannot read: {error}")
+                    trouble = True
                     break
                 self._note_gaps(item.source)
                 if chunk is None:
@@ -151,6 +148,7 @@ class Watcher:
                 self._listen(item, chunk.block)
             else:
                 more = True
+        self._caught_up = not more and not trouble
         return more
 
     def _note(self, text: str, at: int) -> None:
@@ -172,19 +170,8 @@ class Watcher:
         logins = sum(isinstance(event, Login) for event in events)
         item.alarm.heard(now, lines, logins, Counter(e.reason for e in events if isinstance(e, Refusal)))
         batch.longest_silence = item.alarm.longest_seconds
-        for event in events:
-            verdict = decide(event, self.limits, now) if isinstance(event, Login) else event
-            if isinstance(event, Login):
-                batch.counts["login"] += 1
-                item.last_login_at = max(item.last_login_at, min(event.at, now))
-            if isinstance(verdict, Grant):
-                key = verdict.address, verdict.user
-                newest = batch.grants.get(key)
-                if newest is None or newest.login_at < verdict.login_at:
-                    batch.grants[key] = verdict
-            elif isinstance(verdict, Refusal):
-                batch.counts[f"refused.{verdict.reason}"] += 1
-                batch.refusals.append(verdict)
+        batch.learn(events, self.limits, now, holding=self._holding, twice=self._twice)
+        item.last_login_at = max(item.last_login_at, batch.last_login_at)
         return batch
 
     def _listen(self, item: Followed, block: bytes) -> None:
@@ -204,50 +191,61 @@ class Watcher:
     def _commit(self, batch: Batch) -> None:
         """Enter a batch and its place in one transaction. On StoreError it stays pending, unchanged."""
         self._pending = batch
-        counts = Counter(batch.counts)
-        opened: list[Grant] = []
-        refusals = list(batch.refusals)
-        with self.books.writing() as writing:
-            for grant in batch.grants.values():
-                new = writing.expiry(grant.address) is None
-                if not writing.grant(grant):
-                    refusals.append(Refusal("revoked", grant.login_at, grant.address, grant.user, grant.format))
-                    counts["refused.revoked"] += 1
-                elif new:
-                    opened.append(grant)
-            for refusal in refusals:
-                writing.refuse(refusal)
-            writing.set_place(batch.source, batch.place)
-            if batch.longest_silence != writing.longest_silence(batch.source):
-                writing.set_longest_silence(batch.source, batch.longest_silence)
-            writing.count(counts, self.now())
-            self._publish(writing.changes)
+        self._enter(batch)
         self._pending = None
-        for grant in opened:
+
+    def _enter(self, batch: Batch) -> Entered:
+        with self.books.writing() as writing:
+            entered = batch.enter(writing, self.now(), remember=self._many_ways)
+            self._publish(writing.changes)
+        word = "would be granted (dry run)" if self.dry_run else "granted"
+        for grant in entered.opened:
             log.info(
-                "granted address=%s expires_at=%d user=%s source=%s",
-                grant.address, grant.expires_at, safe(grant.user), batch.source,
+                "%s address=%s expires_at=%d user=%s source=%s",
+                word, grant.address, grant.expires_at, safe(grant.user), batch.source,
             )  # fmt: skip
-        for refusal in refusals:
+        for refusal in entered.refused:
             self._quiet.warn(
                 refusal.reason,
                 f"refused reason={refusal.reason} address={safe(refusal.address)} user={safe(refusal.user)} "
                 f"source={batch.source}",
             )
+        for shared in entered.shared:
+            self._note(
+                f"shared address {shared.address}: more than {self.books.rules.shared_users} users logged in from it "
+                "within the lifetime; it is no longer granted. Name it in `proxies`, or in `always` if it must relay",
+                self.now(),
+            )
+        return entered
+
+    def enter(self, login: Login, source: str) -> bool:
+        """Enter a login that Dovecot itself told; True once its grant is published, False if it is refused.
+
+        Raises StoreError if it cannot be entered now; it is not kept.
+        """
+        now = self.now()
+        batch = Batch(source)
+        batch.learn([login], self.limits, now, holding=self._holding, twice=self._twice)
+        return not self._enter(batch).refused
 
     def _publish(self, changes: dict[str, int | None]) -> None:
-        if changes:
+        if changes and not self.dry_run:
             self._map.apply(changes)
-            self._list_stale = True
+            if self._host_list is not None:
+                self._host_list.stale = True
 
     def _housekeeping(self) -> None:
         now = self.now()
         self._mind_the_clock(now)
         with self.books.reading() as reading:
-            due = reading.anything_due(now)
+            renewal_due = self._caught_up and reading.renewal_due(now)
+            due = reading.anything_due(now) or renewal_due or reading.recount_due(now)
         if due:
             with self.books.writing() as writing:
+                if renewal_due:  # before sweeping, so that what is held does not blink
+                    writing.renew(now)
                 writing.sweep(now)
+                writing.recount(now)
                 self._publish(writing.changes)
         if time.monotonic() >= self._readers_at:
             self._readers_at = time.monotonic() + READER_CHECK_SECONDS
@@ -273,13 +271,9 @@ class Watcher:
         self._forget_at = now
 
     def _write_host_list(self) -> None:
-        if not self._host_list or not self._list_stale or time.monotonic() < self._list_at:
-            return
-        began = time.monotonic()
-        with self.books.reading() as reading:  # streamed: the list may be long
-            hostlist.write(self._host_list, reading.published())
-        self._list_stale = False
-        self._list_at = time.monotonic() + LIST_DUTY * (time.monotonic() - began)
+        if self._host_list is not None and self._host_list.due():
+            with self.books.reading() as reading:  # streamed: the list may be long
+                self._host_list.write(() if self.dry_run else reading.published())
 
     def changed(self, changes: dict[str, int | None]) -> None:
         """Publish what a command changed; called inside its transaction."""
@@ -291,6 +285,8 @@ class Watcher:
         with self.books.reading() as reading:
             today = reading.counters(time.strftime("%Y-%m-%d", time.gmtime(now)))
             addresses = reading.published_count()
+            sessions = reading.held_count()
+            shared = [asdict(found) for found in reading.all_shared() if found.until]
         sources = [
             {"name": item.source.name, **item.source.state(), "last_login_at": item.last_login_at or None}
             for item in self._followed
@@ -298,7 +294,10 @@ class Watcher:
         return {
             "now": now,
             "degraded": self.degraded,
+            "dry_run": self.dry_run,
             "addresses": addresses,
+            "held": sessions,
+            "shared": shared,
             "sources": sources,
             "today": today,
             "notes": self.notes,

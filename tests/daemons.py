@@ -27,13 +27,15 @@ def login_line(address: str, *, at: float | None = None, user: str = "alice@exam
 
 
 class Installation:
-    """A configuration, a log, and the processes started on them."""
+    """A configuration, a log, and the processes started on them. Sessions are not held unless `settings` say so."""
 
     def __init__(self, directory: Path, settings: str = "") -> None:
         self.directory = directory
         self.log = directory / "dovecot.log"
         self.run_dir = directory / "run"
         self.config = directory / "popauthd.toml"
+        if "hold_sessions" not in settings:
+            settings += "\nhold_sessions = false"
         self.config.write_text(
             f'run_dir = "{self.run_dir}"\nstate_dir = "{directory}/state"\n{settings}\n'
             f'[[source]]\npath = "{self.log}"\nframing = "dovecot-file"\n'

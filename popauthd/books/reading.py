@@ -24,6 +24,16 @@ class LoginRow:
     format: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An address that many users log in from. It is not granted before `until`; 0: it was shared, and is no more."""
+
+    address: str
+    since: int
+    until: int
+    users: int
+
+
 def login_key(address: str, user: str) -> bytes:
     """The key of a login; a user name too long for a key is replaced by its digest."""
     name = user.encode("utf-8", "backslashreplace")
@@ -82,6 +92,45 @@ class Reading:
     def published_count(self) -> int:
         """How many addresses may relay, those included that have run out since the last sweep."""
         return int(self._txn.stat(self._db["published"])["entries"])
+
+    def shared(self, address: str) -> Shared | None:
+        """What is known of an address as a shared one."""
+        value = self._get("shared", address.encode("ascii"))
+        return None if value is None else Shared(address, *map(int, value.split(b" ")))
+
+    def is_shared(self, address: str) -> bool:
+        """Whether an address is not granted because too many users log in from it."""
+        found = self.shared(address)
+        return found is not None and found.until > 0
+
+    def all_shared(self) -> Iterator[Shared]:
+        """Every address that is shared, or was until lately."""
+        for key, value in self._scan("shared"):
+            yield Shared(key.decode("ascii"), *map(int, value.split(b" ")))
+
+    def open_sessions(self, address: str = "") -> Iterator[tuple[str, str, int]]:
+        """Address, user and login time of each open session from an address, or of all."""
+        for key, value in self._scan("held", address.encode("ascii") + b"\0" if address else b""):
+            row = self._login(key)
+            for line in value.split(b"\n")[1:]:
+                if row is not None:
+                    yield row.address, row.user, int(line.split(b" ")[1])
+
+    def held_count(self) -> int:
+        """How many logins (address and user) are held by open sessions."""
+        return int(self._txn.stat(self._db["held"])["entries"])
+
+    def recount_due(self, now: int) -> bool:
+        """Whether a shared address may be one no more."""
+        return any(0 < shared.until <= now for shared in self.all_shared())
+
+    def _login(self, key: bytes) -> LoginRow | None:
+        value = self._get("logins", key)
+        return None if value is None else login_row(key, value)
+
+    def renewal_due(self, now: int) -> bool:
+        """Whether an open session must have its grant renewed."""
+        return next((int.from_bytes(key[:8], "big") <= now for key, _ in self._scan("renew")), False)
 
     def anything_due(self, now: int) -> bool:
         """Whether an address has run out and must be taken out of the map."""

@@ -3,89 +3,56 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-import lmdb
-
-from popauthd.books.reading import USER_BYTES, LoginRow, Reading, login_key, login_row, user_revocation, when
+from popauthd.books.reading import USER_BYTES, LoginRow, login_key, user_revocation
+from popauthd.books.sessions import Sessions
 from popauthd.model import Grant, Refusal
 
 REVOCATION_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: nothing older can grant
 COUNTER_DAYS = 35
+SHARED_SECONDS = 86400  # an address that was shared is not told of again so long
 SWEEP_AT_MOST = 5000  # entries a transaction, so that one sweep never holds up reading for long
 
 
-class Writing(Reading):
-    """Changes to the books, within one LMDB write transaction.
+class Writing(Sessions):
+    """Changes to the books, within one LMDB write transaction; see Entries for what it collects."""
 
-    `changes` collects what the relay map must be told: address -> expiry, or None to take it out.
-    """
-
-    def __init__(self, txn: lmdb.Transaction, databases: dict[str, lmdb._Database]) -> None:
-        super().__init__(txn, databases)
-        self.changes: dict[str, int | None] = {}
-
-    def _put(self, database: str, key: bytes, value: bytes) -> None:
-        self._txn.put(key, value, db=self._db[database])
-
-    def _delete(self, database: str, key: bytes) -> None:
-        self._txn.delete(key, db=self._db[database])
-
-    def grant(self, grant: Grant) -> bool:
-        """Enter a grant; False if a revocation at or after the login stands against it.
+    def grant(self, grant: Grant) -> str:
+        """Enter a grant; "" or the reason word why it opens nothing (it is remembered all the same if it is shared).
 
         Entering the same grant twice, or an older one after a newer one, changes nothing.
         """
-        if grant.login_at <= self.revoked_at(grant.address, grant.user):
-            return False
-        key = login_key(grant.address, grant.user)
-        before = self._get("logins", key)
-        if before is not None:
-            row = login_row(key, before)
-            if row.login_at >= grant.login_at:
-                return True
-            self._delete("old", when(row.expires_at, key))
-        self._store(key, LoginRow(grant.address, grant.user, grant.login_at, grant.expires_at, grant.format))
-        if grant.expires_at > (self.expiry(grant.address) or 0):
-            self._publish(grant.address, grant.expires_at)
-        return True
+        revoked_at = self.revoked_at(grant.address, grant.user)
+        if grant.login_at <= revoked_at:
+            return "revoked"
+        before = self._login(login_key(grant.address, grant.user))
+        if before is not None and before.login_at >= grant.login_at:
+            return ""
+        stood = before is not None and before.login_at > revoked_at and before.expires_at > grant.login_at
+        row = LoginRow(grant.address, grant.user, grant.login_at, grant.expires_at, grant.format)
+        if stood and before is not None and before.expires_at > row.expires_at:  # by a session that is open or was
+            row = replace(row, expires_at=before.expires_at)
+        self._store(row, before)
+        if stood or not self.rules.shared_users or self.expiry(grant.address) is None:
+            return self._lift(grant.address, row.expires_at)
+        self._recompute(grant.address, grant.login_at)  # one more user: count them
+        return "shared-address" if self.is_shared(grant.address) else ""
+
+    def hold(self, grant: Grant) -> None:
+        """Remember a login that has run out by itself, so that its session, if it is open, can be renewed."""
+        before = self._login(login_key(grant.address, grant.user))
+        if grant.login_at > self.revoked_at(grant.address, grant.user) and before is None:
+            row = LoginRow(grant.address, grant.user, grant.login_at, grant.expires_at, grant.format)
+            self._store(row, None)
 
     def grant_by_hand(self, address: str, now: int, expires_at: int) -> Grant:
         """Enter an administrator's grant; it stands above every revocation made so far."""
         login_at = max(now, self.revoked_at(address, "") + 1)
-        key = login_key(address, "")
-        before = self._get("logins", key)
-        if before is not None:
-            self._delete("old", when(login_row(key, before).expires_at, key))
-        self._store(key, LoginRow(address, "", login_at, expires_at, "by-hand"))
+        before = self._login(login_key(address, ""))
+        self._store(LoginRow(address, "", login_at, expires_at, "by-hand"), before)
         self._recompute(address, now)
         return Grant(address, "", login_at, expires_at, "by-hand")
-
-    def _store(self, key: bytes, row: LoginRow) -> None:
-        facts = f"{row.login_at} {row.expires_at} {row.format}".encode("ascii")
-        self._put("logins", key, facts + b"\0" + row.user.encode("utf-8", "backslashreplace"))
-        self._put("old", when(row.expires_at, key), b"")
-
-    def _publish(self, address: str, expires_at: int | None) -> None:
-        key = address.encode("ascii")
-        before = self.expiry(address)
-        if before == expires_at:
-            return
-        if before is not None:
-            self._delete("due", when(before, key))
-        if expires_at is None:
-            self._delete("published", key)
-        else:
-            self._put("published", key, b"%d" % expires_at)
-            self._put("due", when(expires_at, key), b"")
-        self.changes[address] = expires_at
-
-    def _recompute(self, address: str, now: int) -> None:
-        standing = [
-            row.expires_at
-            for row in self.logins(address)
-            if row.expires_at > now and row.login_at > self.revoked_at(address, row.user)
-        ]
-        self._publish(address, max(standing, default=None))
 
     def revoke_address(self, address: str, now: int) -> bool:
         """Revoke every login from an address up to now; True if it could relay until then."""
@@ -133,34 +100,33 @@ class Writing(Reading):
 
     def sweep(self, now: int) -> int:
         """Take out what has run out, at most SWEEP_AT_MOST entries; returns how many were."""
-        keys = self._due("due", now)
+        keys = self._due("due", now, SWEEP_AT_MOST)
         for key in keys:
             self._publish(key[8:].decode("ascii"), None)
         return len(keys)
 
     def forget(self, now: int, history_seconds: int) -> int:
         """Forget logins, refusals, revocations and counters that no longer matter; returns how many logins."""
-        keys = self._due("old", now - history_seconds)
+        due = self._due("old", now - history_seconds, SWEEP_AT_MOST)
+        keys = [key for key in due if self._get("held", key[8:]) is None]  # a session may be open all the same
         for key in keys:
             self._delete("old", key)
             self._delete("logins", key[8:])
         day = time.strftime("%Y-%m-%d", time.gmtime(now - COUNTER_DAYS * 86400)).encode("ascii")
         stale = [("counters", key) for key, _ in self._scan("counters") if key < day]
         before = now - max(history_seconds, 3600)
+        self.forget_ended(now)
+        stale += [
+            ("shared", shared.address.encode("ascii"))
+            for shared in self.all_shared()
+            if not shared.until and shared.since < now - SHARED_SECONDS
+        ]
         stale += [("refusals", key) for key, value in self._scan("refusals") if int(value.split(b" ", 1)[0]) < before]
         before = now - REVOCATION_SECONDS
         stale += [("revocations", key) for key, value in self._scan("revocations") if int(value) < before]
         for database, key in stale:
             self._delete(database, key)
         return len(keys)
-
-    def _due(self, database: str, until: int) -> list[bytes]:
-        keys: list[bytes] = []
-        for key, _ in self._scan(database):
-            if int.from_bytes(key[:8], "big") > until or len(keys) == SWEEP_AT_MOST:
-                break
-            keys.append(key)
-        return keys
 
     def set_clock(self, boot_id: str, offset: int) -> None:
         """Note the boot and the clock offset that the times belong to."""
@@ -177,10 +143,8 @@ class Writing(Reading):
         what had run out before the step does not come back.
         """
         for row in [row for row in self.logins() if row.expires_at > now]:
-            key = login_key(row.address, row.user)
-            self._delete("old", when(row.expires_at, key))
-            moved = LoginRow(row.address, row.user, row.login_at - seconds, row.expires_at - seconds, row.format)
-            self._store(key, moved)
+            self._store(replace(row, login_at=row.login_at - seconds, expires_at=row.expires_at - seconds), row)
+        self.move_sessions(seconds)
         for key, value in list(self._scan("revocations")):
             if int(value) > now:
                 self._put("revocations", key, b"%d" % now)

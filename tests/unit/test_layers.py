@@ -14,9 +14,9 @@ PACKAGE = ROOT / "popauthd"
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock"),
-    ("config", "stamps", "formats", "policy", "protocol", "alarm"),
+    ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control"),
-    ("watcher", "responder"),
+    ("batch", "watcher", "responder"),
     ("commands", "assembly"),
     ("daemon",),
     ("cli", "__main__"),
@@ -25,6 +25,7 @@ WITHIN_A_FLOOR = {
     ("kinds", "address"),
     ("settings", "kinds"),
     ("formats", "stamps"),
+    ("watcher", "batch"),
     ("commands", "watcher"),
 }
 THIRD_PARTY = {
@@ -34,7 +35,7 @@ THIRD_PARTY = {
     "systemd": {"sources"},
 }
 # Core rooms: no I/O, no clock of their own.
-PURE = ("model", "address", "kinds", "settings", "stamps", "formats", "policy", "protocol", "alarm")
+PURE = ("model", "address", "kinds", "settings", "stamps", "formats", "policy", "protocol", "alarm", "twice")
 IMPURE = {"os", "socket", "subprocess", "selectors", "threading", "pathlib", "io", "logging"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,165 @@
+"""Held sessions: while a session that began with a login is open, its address stays allowed.
+
+A login that has a session id opens it, Dovecot's closing line ends it. While it is open, `renew`
+lifts the login's expiry to a lifetime from now whenever half a lifetime has passed, so a watcher that
+has died lets it run out within one lifetime; never beyond the login plus `hold_seconds`. When it ends,
+the expiry is a lifetime from then.
+
+`held` has for each login (address NUL user) `renew_at` and a line `session login_at lifetime` for each open
+session. `sessions` leads from the session id to that login, or says `-ended_at` of one that has ended: its
+opening line may be read after its closing line, or again from a second source, and must not open it anew.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from popauthd.books.entries import Entries
+from popauthd.books.reading import LoginRow, login_key, when
+from popauthd.model import Grant
+
+OPEN_AT_MOST = 64  # sessions of one login; the oldest is given up
+RENEW_AT_MOST = 2000  # logins a transaction
+ENDED_SECONDS = 600  # how long an ended session is known, for opening lines that come after it or a second time
+
+
+class Held(NamedTuple):
+    """One open session."""
+
+    session: bytes
+    login_at: int
+    lifetime_seconds: int
+
+
+class Sessions(Entries):
+    """Opens, ends and renews sessions."""
+
+    def open_session(self, session: str, grant: Grant, now: int) -> None:
+        """Note that a session began with a login that is in the books. One that has ended is not opened again."""
+        name = _name(session)
+        if not self.rules.hold_seconds or not name:
+            return
+        key = login_key(grant.address, grant.user)
+        held = Held(name, grant.login_at, grant.expires_at - grant.login_at)
+        known = self._get("sessions", name)
+        if known is None:
+            self._put("sessions", name, key)
+            renew_at, sessions = self._held(key)
+            first = grant.login_at + max(1, held.lifetime_seconds // 2)
+            self._put_held(key, renew_at, min(renew_at or first, first), [*sessions, held])
+        elif known.startswith(b"-"):
+            self._extend(key, held, int(known[1:]), now)
+
+    def end_session(self, session: str, at: int, now: int) -> None:
+        """Note that a session ended: its address stays allowed for a lifetime from then."""
+        name = _name(session)
+        if not self.rules.hold_seconds or not name:
+            return
+        key = self._get("sessions", name)
+        if key is not None and key.startswith(b"-"):
+            return
+        at = min(at, now)
+        self._remember_ended(name, at, now)
+        if key is None:
+            return
+        renew_at, sessions = self._held(key)
+        self._put_held(key, renew_at, renew_at, [held for held in sessions if held.session != name])
+        for held in sessions:
+            if held.session == name:
+                self._extend(key, held, at, now)
+
+    def past_session(self, session: str, grant: Grant, ended_at: int, now: int, *, remember: bool) -> None:
+        """A session that has ended before its login was entered. remember: its opening line may come again."""
+        name = _name(session)
+        if not self.rules.hold_seconds or not name:
+            return
+        if remember:
+            if self._get("sessions", name) is not None:
+                self.end_session(session, ended_at, now)
+                return
+            self._remember_ended(name, ended_at, now)
+        held = Held(name, grant.login_at, grant.expires_at - grant.login_at)
+        self._extend(login_key(grant.address, grant.user), held, min(ended_at, now), now)
+
+    def _remember_ended(self, name: bytes, at: int, now: int) -> None:
+        self._put("sessions", name, b"-%d" % at)
+        self._put("gone", when(now + ENDED_SECONDS, name), b"")
+
+    def renew(self, now: int) -> int:
+        """Lift the expiry of logins with open sessions whose turn it is; returns how many there were.
+
+        Call it only when every log is read to its end, or a session may be held whose end lies unread.
+        """
+        keys = self._due("renew", now, RENEW_AT_MOST)
+        for entry in keys:
+            key = entry[8:]
+            renew_at, sessions = self._held(key)
+            row = self._login(key)
+            revoked_at = self.revoked_at(row.address, row.user) if row else now
+            still = [held for held in sessions if held.login_at > revoked_at and self._cap(held) > now]
+            for held in still:
+                self._extend(key, held, now, now)
+            for held in set(sessions) - set(still):
+                self._delete("sessions", held.session)
+            half = min((held.lifetime_seconds for held in still), default=0) // 2
+            self._put_held(key, renew_at, now + max(1, half), still)
+        return len(keys)
+
+    def _cap(self, held: Held) -> int:
+        return held.login_at + max(self.rules.hold_seconds, held.lifetime_seconds)
+
+    def _extend(self, key: bytes, held: Held, at: int, now: int) -> None:
+        """Let the login of a session that was open at `at` stand for a lifetime from then."""
+        row = self._login(key)
+        if row is None or min(held.login_at, row.login_at) <= self.revoked_at(row.address, row.user):
+            return
+        expires_at = min(at + held.lifetime_seconds, self._cap(held))
+        if expires_at > row.expires_at:
+            self._store(LoginRow(row.address, row.user, row.login_at, expires_at, row.format), row)
+        if max(expires_at, row.expires_at) > now:
+            self._lift(row.address, max(expires_at, row.expires_at))
+
+    def _held(self, key: bytes) -> tuple[int, list[Held]]:
+        value = self._get("held", key)
+        if value is None:
+            return 0, []
+        renew_at, *lines = value.split(b"\n")
+        sessions = [line.split(b" ") for line in lines]
+        return int(renew_at), [Held(name, int(at), int(lifetime)) for name, at, lifetime in sessions]
+
+    def _put_held(self, key: bytes, renew_before: int, renew_at: int, sessions: list[Held]) -> None:
+        if renew_before and (renew_before != renew_at or not sessions):
+            self._delete("renew", when(renew_before, key))
+        sessions.sort(key=lambda held: held.login_at)
+        for held in sessions[:-OPEN_AT_MOST]:
+            self._delete("sessions", held.session)
+        if not sessions:
+            self._delete("held", key)
+            return
+        lines = [b"%s %d %d" % held for held in sessions[-OPEN_AT_MOST:]]
+        self._put("held", key, b"\n".join([b"%d" % renew_at, *lines]))
+        self._put("renew", when(renew_at, key), b"")
+
+    def forget_sessions(self) -> None:
+        """Take every session as ended, at a time that nobody knows: what is published stands as it is."""
+        for database in ("held", "renew", "sessions", "gone"):
+            self._txn.drop(self._db[database], delete=False)
+
+    def forget_ended(self, now: int) -> None:
+        """Forget sessions that ended long ago."""
+        for key in self._due("gone", now, RENEW_AT_MOST):
+            self._delete("gone", key)
+            self._delete("sessions", key[8:])
+
+    def move_sessions(self, seconds: int) -> None:
+        """The wall clock was set back by `seconds`."""
+        for key, _value in list(self._scan("held")):
+            renew_at, sessions = self._held(key)
+            moved = [held._replace(login_at=held.login_at - seconds) for held in sessions]
+            self._put_held(key, renew_at, max(1, renew_at - seconds), moved)
+
+
+def _name(session: str) -> bytes:
+    """The key of a session id, or b"" if it is none that can be followed."""
+    name = session.encode("ascii", "ignore")
+    return name if len(name) == len(session) <= 255 and not set(name) & set(b" \n\0") else b""
