@@ -13,12 +13,14 @@ from popauthd.formats import Reading, Recogniser
 from popauthd.formats.journal import UNIT
 from popauthd.heal import heal
 from popauthd.hostlist import HostList
+from popauthd.lostends import LostEnds
 from popauthd.policy import Limits
 from popauthd.relaymap import MapWriter
 from popauthd.sources.journal import JournalSource
 from popauthd.sources.journal_reader import dovecot_logs_here, expected_unit
 from popauthd.sources.logfile import LogFile
 from popauthd.sources.wake import Waker
+from popauthd.sources.who import Who
 from popauthd.watcher import Followed, Watcher
 
 # Dovecot's own file first: no local user can write into it, as anyone can into syslog.
@@ -97,6 +99,7 @@ def build(settings: Config, sources: Sequence[SourceConfig], limits: Limits) -> 
         host_list=HostList(settings.host_list_path) if settings.host_list else None,
         history_seconds=settings.history_seconds,
         notes=[note for note in healed if note],
+        lost_ends=LostEnds(Who(), str) if settings.ask_doveadm and settings.hold_sessions else None,
         dry_run=settings.dry_run,
         pushed=settings.post_login or bool(settings.auth_policy_listen),
     )

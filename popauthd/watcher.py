@@ -22,6 +22,7 @@ from popauthd.books import Books
 from popauthd.errors import SourceError, StoreBrokenError, StoreError
 from popauthd.formats import Recogniser
 from popauthd.hostlist import HostList
+from popauthd.lostends import LostEnds
 from popauthd.model import Login, Refusal
 from popauthd.policy import Limits
 from popauthd.relaymap import MapWriter
@@ -61,6 +62,7 @@ class Watcher:
         host_list: HostList | None = None,
         history_seconds: int = 86400,
         notes: Sequence[str] = (),
+        lost_ends: LostEnds | None = None,
         dry_run: bool = False,
         pushed: bool = False,
         clock: Callable[[], float] = time.time,
@@ -78,6 +80,7 @@ class Watcher:
         self._clock_offset = clock_offset
         self._pending: Batch | None = None
         self._uncounted: Counter[str] = Counter()  # waits for the next batch
+        self._lost_ends = lost_ends
         self.dry_run = dry_run
         self._holding = books.rules.hold_seconds > 0
         self._many_ways = pushed or len(followed) > 1
@@ -255,6 +258,8 @@ class Watcher:
             self._forget_at = now + FORGET_EVERY_SECONDS
             with self.books.writing() as writing:
                 writing.forget(now, self._history_seconds)
+        if self._lost_ends is not None and self._caught_up:
+            self._lost_ends.tend(self.books, now, lambda writing: self._publish(writing.changes))
         self._write_host_list()
 
     def _mind_the_clock(self, now: int) -> None:
@@ -313,5 +318,7 @@ class Watcher:
         """Close sources, map and books."""
         for item in self._followed:
             item.source.close()
+        if self._lost_ends is not None:
+            self._lost_ends.close()
         self._map.close()
         self.books.close()

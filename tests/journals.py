@@ -82,6 +82,9 @@ if ! mount --make-rprivate / 2> /dev/null; then
     mount --make-rprivate "$1/new"
     exec chroot "$1/new" sh -c "$3" sh "$1" "$2" "$3"
 fi
+# A chroot may have neither.
+[ -e /proc/self ] || mount -t proc proc /proc
+[ -d /sys/fs/cgroup ] || mount -t sysfs sysfs /sys
 conf="$1/run/systemd/journald.conf.d"
 mkdir -p "$1/dev/shm" "$conf" "$1/run/systemd/journal" "$1/log/journal" "$1/cgroup"
 for node in null zero full random urandom tty; do : > "$1/dev/$node"; mount --bind "/dev/$node" "$1/dev/$node"; done

@@ -19,6 +19,7 @@ from popauthd.books.reading import LoginRow, login_key, when
 from popauthd.model import Grant
 
 OPEN_AT_MOST = 64  # sessions of one login; the oldest is given up
+SETTLED_SECONDS = 10  # a login's line may be there before Dovecot counts its connection
 RENEW_AT_MOST = 2000  # logins a transaction
 ENDED_SECONDS = 600  # how long an ended session is known, for opening lines that come after it or a second time
 
@@ -104,6 +105,18 @@ class Sessions(Entries):
             half = min((held.lifetime_seconds for held in still), default=0) // 2
             self._put_held(key, renew_at, now + max(1, half), still)
         return len(keys)
+
+    def end_sessions_elsewhere(self, addresses: set[str], at: int, now: int) -> int:
+        """End every session that is older than `at` and on none of these addresses; returns how many."""
+        lost = []
+        for key, _value in self._scan("held"):
+            if key.partition(b"\0")[0].decode("ascii") not in addresses:
+                lost += [
+                    held.session.decode("ascii") for held in self._held(key)[1] if held.login_at < at - SETTLED_SECONDS
+                ]
+        for session in lost:
+            self.end_session(session, at, now)
+        return len(lost)
 
     def _cap(self, held: Held) -> int:
         return held.login_at + max(self.rules.hold_seconds, held.lifetime_seconds)

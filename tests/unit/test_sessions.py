@@ -235,7 +235,7 @@ def test_any_history_of_sessions_gives_what_a_small_model_gives(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
 ) -> None:
     books = Books(str(tmp_path_factory.mktemp("m") / "books.mdb"), Rules(hold_seconds=7200))
-    now, opened, ended, revoked_at, number = NOW, {}, [], 0, 0  # type: ignore[var-annotated]
+    now, opened, ended, revoked_at, number = NOW, {}, [], 0, 0
     for what, which, seconds in steps:
         if what == "login":
             number += 1

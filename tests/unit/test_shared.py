@@ -130,7 +130,7 @@ def test_any_history_gives_what_counting_gives(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]]
 ) -> None:
     books = Books(str(tmp_path_factory.mktemp("m") / "books.mdb"), RULES)
-    now, newest = NOW, {}  # type: ignore[var-annotated]
+    now, newest = NOW, {}
     for user, wait in steps:
         now += wait
         expiry(books, now)
