@@ -104,7 +104,8 @@ class Batch:
 
     def _enter_sessions(self, writing: Writing, now: int, *, remember: bool) -> None:
         for session, grant in self.late.items():
-            if session not in self.ends or remember:
+            ended_at = self.ends.get(session, now)
+            if ended_at + grant.expires_at - grant.login_at > now:
                 writing.hold(grant)
         for session, grant in (self.late | self.sessions).items():
             if session in self.ends:

@@ -50,10 +50,10 @@ class LostEnds:
     def _ask(self, books: Books, now: int) -> None:
         if self._who.asking or time.monotonic() < self._ask_at:
             return
-        self._ask_at = time.monotonic() + ASK_EVERY_SECONDS
         with books.reading() as reading:
             if not reading.held_count():
                 return
+        self._ask_at = time.monotonic() + ASK_EVERY_SECONDS
         self._asked_at = now
         self._who.ask()
 

@@ -23,17 +23,13 @@ class Writing(Sessions):
 
         Entering the same grant twice, or an older one after a newer one, changes nothing.
         """
-        revoked_at = self.revoked_at(grant.address, grant.user)
-        if grant.login_at <= revoked_at:
+        if grant.login_at <= self.revoked_at(grant.address, grant.user):
             return "revoked"
         before = self._login(login_key(grant.address, grant.user))
         if before is not None and before.login_at >= grant.login_at:
             return ""
-        stood = before is not None and before.login_at > revoked_at and before.expires_at > grant.login_at
-        row = LoginRow(grant.address, grant.user, grant.login_at, grant.expires_at, grant.format)
-        if stood and before is not None and before.expires_at > row.expires_at:  # by a session that is open or was
-            row = replace(row, expires_at=before.expires_at)
-        self._store(row, before)
+        stood = before is not None and self._stands(before, grant.login_at)
+        row = self._replace(before, grant)
         if stood or not self.rules.shared_users or self.expiry(grant.address) is None:
             return self._lift(grant.address, row.expires_at)
         self._recompute(grant.address, grant.login_at)  # one more user: count them
@@ -42,9 +38,21 @@ class Writing(Sessions):
     def hold(self, grant: Grant) -> None:
         """Remember a login that has run out by itself, so that its session, if it is open, can be renewed."""
         before = self._login(login_key(grant.address, grant.user))
-        if grant.login_at > self.revoked_at(grant.address, grant.user) and before is None:
-            row = LoginRow(grant.address, grant.user, grant.login_at, grant.expires_at, grant.format)
-            self._store(row, None)
+        revoked = grant.login_at <= self.revoked_at(grant.address, grant.user)
+        if not revoked and (before is None or before.login_at < grant.login_at):
+            self._replace(before, grant)
+
+    def _replace(self, before: LoginRow | None, grant: Grant) -> LoginRow:
+        """Store a newer login of a user; what a session has added to the one before stays, if that stands."""
+        expires_at = grant.expires_at
+        if before is not None and self._stands(before, grant.login_at):
+            expires_at = max(expires_at, before.expires_at)
+        row = LoginRow(grant.address, grant.user, grant.login_at, expires_at, grant.format)
+        self._store(row, before)
+        return row
+
+    def _stands(self, row: LoginRow, at: int) -> bool:
+        return row.expires_at > at and row.login_at > self.revoked_at(row.address, row.user)
 
     def grant_by_hand(self, address: str, now: int, expires_at: int) -> Grant:
         """Enter an administrator's grant; it stands above every revocation made so far."""

@@ -70,6 +70,23 @@ def imap_login(source: str, port: int, user: str = USER, password: str = PASSWOR
 LOGIN: dict[str, Callable[..., bool]] = {"pop3": pop3_login, "imap": imap_login}
 
 
+class Session:
+    """A client that has logged in and stays connected until `leave` or `vanish`."""
+
+    def __init__(self, protocol: str, source: str, port: int, user: str = USER) -> None:
+        self.leave: Callable[[], object]  # log out
+        self.vanish: Callable[[], object]  # without a word, as a client that loses its network
+        if protocol == "imap":
+            imap = _Imap(source, port)
+            imap.login(user, PASSWORD)
+            self.leave, self.vanish = imap.logout, imap.shutdown
+        else:
+            pop3 = _Pop3(source, port)
+            pop3.user(user)
+            pop3.pass_(PASSWORD)
+            self.leave, self.vanish = pop3.quit, pop3.close
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the server said to RCPT, or to the first command that failed."""

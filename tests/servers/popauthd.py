@@ -27,14 +27,16 @@ path = "{log}"
 class Popauthd:
     """The daemon: not started yet; `start("run")`, or "watch" and "respond" each by itself."""
 
-    def __init__(self, place: Place, log: Path, lifetime: str = "15m") -> None:
+    def __init__(self, place: Place, log: Path, lifetime: str = "15m", settings: str = "") -> None:
+        """settings: more lines of the configuration."""
         self.place = place
         # Not made here: the daemon makes them, with the modes that let Exim in and nobody else.
         self.run_dir = place.root / "run"
         self.state_dir = place.root / "state"
         self.config = place.root / "popauthd.toml"
         self.config.write_text(
-            CONFIG.format(lifetime=lifetime, group=USER, run_dir=self.run_dir, state_dir=self.state_dir, log=log)
+            settings
+            + CONFIG.format(lifetime=lifetime, group=USER, run_dir=self.run_dir, state_dir=self.state_dir, log=log)
         )
 
     @property
