@@ -16,6 +16,7 @@ export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 demo_packages="python3 python3-lmdb python3-watchdog python3-pygtail dovecot-core dovecot-imapd dovecot-pop3d"
 policy=/usr/sbin/policy-rc.d
 policy_ours=no
+proc_ours=no
 apt_updated=no
 
 fail() {
@@ -32,6 +33,7 @@ leave() {
     status=$?
     trap - EXIT
     [ "$policy_ours" = no ] || rm -f "$policy"
+    [ "$proc_ours" = no ] || umount -l /proc
     on_exit
     exit "$status"
 }
@@ -46,6 +48,11 @@ prepare() {
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
+    # A bare chroot has none, and Exim, Dovecot and the tests look into it.
+    if [ ! -e /proc/self ]; then
+        mount -t proc proc /proc || fail "/proc is not there and cannot be mounted; mount it first"
+        proc_ours=yes
+    fi
 }
 
 installed() {
