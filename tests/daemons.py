@@ -35,7 +35,7 @@ class Installation:
         self.run_dir = directory / "run"
         self.config = directory / "popauthd.toml"
         if "hold_sessions" not in settings:
-            settings += "\nhold_sessions = false"
+            settings = f"hold_sessions = false\n{settings}"
         self.config.write_text(
             f'run_dir = "{self.run_dir}"\nstate_dir = "{directory}/state"\n{settings}\n'
             f'[[source]]\npath = "{self.log}"\nframing = "dovecot-file"\n'
