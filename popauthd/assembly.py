@@ -17,7 +17,7 @@ from popauthd.lostends import LostEnds
 from popauthd.policy import Limits
 from popauthd.relaymap import MapWriter
 from popauthd.sources.journal import JournalSource
-from popauthd.sources.journal_reader import dovecot_logs_here, expected_unit
+from popauthd.sources.journal_reader import dovecot_logs_here, expected_unit, journal_here
 from popauthd.sources.logfile import LogFile
 from popauthd.sources.wake import Waker
 from popauthd.sources.who import Who
@@ -36,7 +36,8 @@ USUAL_LOGS = (
 
 
 def followed(settings: Config) -> tuple[SourceConfig, ...]:
-    """The sources to follow: the configured ones; or the journal if Dovecot logs there; or a usual log.
+    """The sources to follow: the configured ones; or the journal if Dovecot logs there; or a usual log; or the
+    journal all the same, as Dovecot may not have logged anything yet.
 
     Raises ConfigError, saying where it looked, if nothing is configured and nothing is found.
     """
@@ -47,8 +48,10 @@ def followed(settings: Config) -> tuple[SourceConfig, ...]:
     for path in USUAL_LOGS:
         if Path(path).is_file():
             return (plain_source(path=path),)
+    if journal_here():
+        return (plain_source(type="journal"),)
     raise ConfigError(
-        "no mail log found; looked for records of Dovecot in the journal, and for "
+        "no mail log found; looked for a journal that can be read, and for "
         + ", ".join(USUAL_LOGS)
         + '; name the log with a [[source]] table, such as path = "/var/log/mail.log"'
     )

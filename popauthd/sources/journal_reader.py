@@ -164,6 +164,15 @@ def expected_unit() -> str:
     return UNIT if Path(BOOTED).is_dir() else ""
 
 
+def journal_here() -> bool:
+    """Whether this machine keeps a journal of its services that we can read. Never raises."""
+    try:
+        library()
+    except ConfigError:
+        return False
+    return survey("").status == "present"
+
+
 def dovecot_logs_here(
     programs: Sequence[str] = ("dovecot",),
     *,

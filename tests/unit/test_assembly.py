@@ -15,6 +15,7 @@ NOTHING = config.from_mapping({}, "test")
 @pytest.fixture(autouse=True)
 def no_dovecot_in_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "dovecot_logs_here", lambda: False)
+    monkeypatch.setattr(assembly, "journal_here", lambda: False)
 
 
 def test_the_logs_that_were_looked_for_are_named_when_none_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +34,17 @@ def test_the_first_usual_log_that_exists_is_followed(tmp_path: Path, monkeypatch
 def test_the_journal_comes_first_if_dovecot_logs_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "dovecot_logs_here", lambda: True)
     assert [source.type for source in assembly.followed(NOTHING)] == ["journal"]
+
+
+def test_a_journal_in_which_dovecot_says_nothing_yet_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "mail.log"
+    monkeypatch.setattr(assembly, "USUAL_LOGS", (str(log),))
+    monkeypatch.setattr(assembly, "journal_here", lambda: True)
+    assert [source.type for source in assembly.followed(NOTHING)] == ["journal"]
+    log.touch()
+    assert [source.type for source in assembly.followed(NOTHING)] == ["file"]
 
 
 def test_configured_sources_are_taken_as_they_are() -> None:
