@@ -53,7 +53,7 @@ def anonymous_kib(pid: int) -> int:
 def main(lines: int) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as directory:
-        installation = Installation(Path(directory), 'lifetime = "1h"')
+        installation = Installation(Path(directory), 'lifetime = "1h"\nhold_sessions = true')
         installation.config.write_text(installation.config.read_text().replace('"dovecot-file"', '"syslog"'))
         make_log(installation.log, lines)
         began = time.perf_counter()
