@@ -35,6 +35,17 @@ def canonical(text: str) -> str | None:
     return None if address is None else str(address)
 
 
+def net64(client: ipaddress.IPv6Address) -> ipaddress.IPv6Network:
+    """The /64 that an IPv6 address lies in."""
+    return ipaddress.IPv6Network((int(client) >> 64 << 64, 64))
+
+
+def keys(text: str) -> tuple[str, ...]:
+    """The keys of the relay map that speak for a canonical address: itself, and for IPv6 its /64."""
+    client = ipaddress.ip_address(text)
+    return (text,) if isinstance(client, ipaddress.IPv4Address) else (text, str(net64(client)))
+
+
 def network(text: str) -> Network:
     """Read an address or a network in CIDR form (`192.0.2.0/24`, `2001:db8::/32`).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from popauthd import address
@@ -21,6 +22,7 @@ from popauthd.sources.journal_reader import dovecot_logs_here, expected_unit, jo
 from popauthd.sources.logfile import LogFile
 from popauthd.sources.wake import Waker
 from popauthd.sources.who import Who
+from popauthd.userfile import UserFiles
 from popauthd.watcher import Followed, Watcher
 
 # Dovecot's own file first: no local user can write into it, as anyone can into syslog.
@@ -81,6 +83,19 @@ def _follow(source: SourceConfig) -> Followed:
     return Followed(LogFile(source.path, reader.stamp), reader)
 
 
+def limits(settings: Config) -> Limits:
+    """What policy needs of the configuration, the lists of users left out (see UserFiles)."""
+    names = {field.name for field in fields(Limits)} & {field.name for field in fields(settings)}
+    return Limits(**{name: getattr(settings, name) for name in names})
+
+
+def user_files(settings: Config) -> UserFiles:
+    """The lists of users. Raises ConfigError if one cannot be used."""
+    files = UserFiles(settings.users_file, settings.deny_users)
+    files.load()
+    return files
+
+
 def rules(settings: Config) -> Rules:
     """What the books must know of the configuration."""
 
@@ -91,18 +106,19 @@ def rules(settings: Config) -> Rules:
     return Rules(settings.shared_users, spared, settings.hold_at_most_seconds if settings.hold_sessions else 0)
 
 
-def build(settings: Config, sources: Sequence[SourceConfig], limits: Limits) -> Watcher:
+def build(settings: Config, sources: Sequence[SourceConfig]) -> Watcher:
     """Open everything. Raises ConfigError or StoreError; what is open then ends with the process."""
     healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
     return Watcher(
-        limits,
+        limits(settings),
         Books(settings.books_path, rules(settings)),
         MapWriter(settings.map_path),
         [_follow(source) for source in sources],
         host_list=HostList(settings.host_list_path) if settings.host_list else None,
         history_seconds=settings.history_seconds,
         notes=[note for note in healed if note],
-        lost_ends=LostEnds(Who(), str) if settings.ask_doveadm and settings.hold_sessions else None,
+        user_files=user_files(settings),
+        lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
         dry_run=settings.dry_run,
         pushed=settings.post_login or bool(settings.auth_policy_listen),
     )

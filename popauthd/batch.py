@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import NamedTuple
 
-from popauthd import address
+from popauthd import address, policy
 from popauthd.books import Shared, Writing
 from popauthd.model import Event, Grant, Login, Refusal, SessionEnd
 from popauthd.policy import Limits, decide
@@ -119,4 +120,6 @@ class Batch:
 
 def _ran_out(login: Login, refusal: Refusal, limits: Limits) -> Grant:
     """The grant that an expired login was."""
-    return Grant(refusal.address, login.user, login.at, login.at + limits.lifetime_seconds, login.format)
+    client = ip_address(refusal.address)
+    key, expires_at = policy.key(client, login.local_address, limits), login.at + policy.lifetime(client, limits)
+    return Grant(key, login.user, login.at, expires_at, login.format)

@@ -37,7 +37,7 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     now = watcher.now()
     with watcher.books.writing() as writing:
         made = writing.grant_by_hand(str(client), now, now + seconds)
-        stands_until = writing.expiry(str(client))
+        stands_until = max(writing.expiry(key) or 0 for key in address.keys(str(client)))
         writing.count({"granted.by-hand": 1}, now)
         watcher.changed(writing.changes)
     log.info("granted by hand address=%s expires_at=%d", made.address, made.expires_at)
@@ -55,7 +55,8 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
             closed, whom = writing.revoke_user(user, now), f"user={safe(user)}"
         else:
             client = str(_client(request))
-            closed, whom = int(writing.revoke_address(client, now)), f"address={client}"
+            stood = [writing.revoke_address(key, now) for key in address.keys(client)]
+            closed, whom = sum(stood), f"address={client}"
         writing.count({"revoked": closed}, now)
         watcher.changed(writing.changes)
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)

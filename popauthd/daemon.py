@@ -24,7 +24,6 @@ from popauthd import __version__, config
 from popauthd.commands import handle
 from popauthd.control import ControlServer, listen
 from popauthd.errors import ConfigError, PopauthdError, StoreError
-from popauthd.policy import Limits
 
 log = logging.getLogger("popauthd")
 
@@ -92,17 +91,6 @@ def only_writer(settings: config.Config) -> Iterator[None]:
         os.close(descriptor)
 
 
-def limits(settings: config.Config) -> Limits:
-    """The part of the configuration that policy needs."""
-    return Limits(
-        settings.lifetime_seconds,
-        settings.future_seconds,
-        settings.never,
-        settings.own_addresses,
-        settings.grant_loopback,
-    )
-
-
 def watch(settings: config.Config, parent: int) -> None:
     """Run the watcher until told to stop, or until the process `parent` is gone (0: nobody's child)."""
     # The stores and log libraries are the watcher's alone: respond must not pay for them.
@@ -114,7 +102,7 @@ def watch(settings: config.Config, parent: int) -> None:
     selector = selectors.DefaultSelector()
     selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
     with only_writer(settings), contextlib.ExitStack() as stack:
-        watcher = build(settings, sources, limits(settings))
+        watcher = build(settings, sources)
         stack.callback(watcher.close)
         watcher.start()
         waker = build_waker(sources, signals.wake)

@@ -1,8 +1,9 @@
 """The generated host list: one `address: expiry` line each, for Exim's iplsearch.
 
-IPv6 keys stand in quotes, as a colon would end the key. The file is written to a new name and renamed,
-so a reader sees the old list or the new one, whole. It is empty when nothing is allowed. Exim compares
-the expiry with its own clock, so the list of a dead watcher runs out too.
+IPv6 keys, a /64 among them, stand in quotes, as a colon would end the key; Exim takes the first line that
+fits. The file is written to a new name and renamed, so a reader sees the old list or the new one, whole. It
+is empty when nothing is allowed. Exim compares the expiry with its own clock, so the list of a dead watcher
+runs out too.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from popauthd.address import keys
 from popauthd.books import Books, Writing
 from popauthd.errors import SourceError
 from popauthd.sources.who import Who
@@ -23,10 +24,8 @@ class LostEnds:
     in two ways, and an address that is still connected may be held for somebody.
     """
 
-    def __init__(self, who: Who, key: Callable[[str], str]) -> None:
-        """key: the key in the books of a client's address."""
+    def __init__(self, who: Who) -> None:
         self._who = who
-        self._key = key
         self._ask_at = 0.0
         self._asked_at = 0
         self._quiet = Quiet(log, 3600)
@@ -41,7 +40,7 @@ class LostEnds:
         except SourceError as error:
             self._quiet.warn("who", f"cannot ask which sessions are open: {error}")
             return 0
-        there = {self._key(client) for client in found}
+        there = {key for client in found for key in keys(client)}
         with books.writing() as writing:
             ended = writing.end_sessions_elsewhere(there, self._asked_at, now)
             publish(writing)

@@ -7,10 +7,15 @@ can't have them, or granting them would open the relay to everyone on this host.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import NamedTuple
 
 from popauthd import address
 from popauthd.model import Grant, Login, Refusal
+from popauthd.userlist import UserList
 
 NEVER: tuple[tuple[str, str], ...] = (
     ("127.0.0.0/8", "loopback"),
@@ -27,6 +32,60 @@ NEVER: tuple[tuple[str, str], ...] = (
 )
 _NEVER = tuple((ipaddress.ip_network(net), reason) for net, reason in NEVER)
 
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What policy needs of the configuration. lifetime_by_network: the narrowest network first."""
+
+    lifetime_seconds: int = 900
+    future_seconds: int = 120
+    never: tuple[address.Network, ...] = ()
+    own_addresses: tuple[address.Network, ...] = ()
+    grant_loopback: bool = False
+    lifetime_by_network: tuple[tuple[address.Network, int], ...] = ()
+    proxies: tuple[address.Network, ...] = ()
+    always: tuple[address.Network, ...] = ()
+    protocols: tuple[str, ...] = ("pop3", "imap")
+    require_tls: bool = False
+    refuse_mechanisms: tuple[str, ...] = ()
+    users: UserList | None = None
+    denied: UserList | None = None
+    ipv6_prefix: int = 128
+
+
+class Rule(NamedTuple):
+    """What a login must not be; in the order in which they are asked. Clients in `always` are not."""
+
+    reason: str
+    refuses: Callable[[Login, Limits], bool]
+    sentence: str
+    of_user: bool = False
+
+
+RULES = (
+    Rule(
+        "protocol", lambda login, limits: login.protocol not in limits.protocols,
+        "The login's protocol is not among `protocols`.",
+    ),
+    Rule(  # a login that does not name its mechanism may have used any
+        "mechanism", lambda login, limits: bool(limits.refuse_mechanisms)
+        and (not login.method or login.method in limits.refuse_mechanisms),
+        "The login's mechanism is listed under `refuse_mechanisms`, or not known.",
+    ),
+    Rule(
+        "no-tls", lambda login, limits: limits.require_tls and not login.tls,
+        "The log does not say that the login came under TLS (`require_tls`).",
+    ),
+    Rule(
+        "user-denied", lambda login, limits: limits.denied is not None and limits.denied.holds(login.user),
+        "The user is listed in `deny_users`.", of_user=True,
+    ),
+    Rule(
+        "user-not-listed", lambda login, limits: limits.users is not None and not limits.users.holds(login.user),
+        "The user is not listed in `users_file`.", of_user=True,
+    ),
+)  # fmt: skip
+
 REASONS = {
     "bad-address": "The address in the line is not one address.",
     "loopback": "Loopback: a webmail or script on this host; granting it would open the relay to all of them.",
@@ -37,61 +96,121 @@ REASONS = {
     "link-local": "A link-local address means another machine on every link.",
     "own-address": "The server's own address: a webmail or a hairpin through NAT.",
     "never": "The address is in a network listed under `never`.",
-    "expired": "The login is older than the lifetime; it can grant nothing.",
+    "proxy": "The address is listed under `proxies`: many users share it.",
+    "anonymous": "An ANONYMOUS login proves nothing.",
+    **{rule.reason: rule.sentence for rule in RULES},
     "future": "The login lies further in the future than `future` allows: a clock or time zone is wrong.",
+    "expired": "The login is older than the lifetime; it can grant nothing.",
     "revoked": "The address or the user was revoked at or after this login; a newer login opens it again.",
+    "shared-address": "More than `shared_users` users logged in from the address within the lifetime.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What policy needs of the configuration."""
-
-    lifetime_seconds: int = 900
-    future_seconds: int = 120
-    never: tuple[address.Network, ...] = ()
-    own_addresses: tuple[address.Network, ...] = ()
-    grant_loopback: bool = False
 
 
 def decide(login: Login, limits: Limits, now: int) -> Grant | Refusal:
     """Turn a login into a grant, or say why not.
 
     now: epoch seconds; compared with login.at, which comes from a log and may lie.
-    The grant runs from login.at, not from now, so reading a line twice changes nothing.
+    The grant runs from login.at, not from now, so reading a line twice changes nothing. "expired" is
+    said only of a login that nothing else is against.
     Never raises.
     """
-    client = address.parse(login.address)
+    client, nobodys = _look(login.address)
     if client is None:
         return _refuse("bad-address", login, login.address)
-    reason = _never(client, login.local_address, limits)
+    reason = _barred(client, nobodys, login.local_address, limits) or _ruled_out(client, login, limits)
     if not reason and login.at > now + limits.future_seconds:
         reason = "future"
-    expires_at = login.at + limits.lifetime_seconds
+    expires_at = login.at + lifetime(client, limits)
     if not reason and expires_at <= now:
         reason = "expired"
     if reason:
         return _refuse(reason, login, str(client))
-    return Grant(str(client), login.user, login.at, expires_at, login.format)
+    return Grant(key(client, login.local_address, limits), login.user, login.at, expires_at, login.format)
 
 
 def never_reason(client: address.Address, limits: Limits) -> str:
     """The reason word why an address may not be granted by anyone, an administrator included; "" if it may."""
-    return _never(client, "", limits)
+    return _barred(client, _nobodys(client), "", limits)
 
 
-def _never(client: address.Address, local_address: str, limits: Limits) -> str:
-    for net, reason in _NEVER:
+def still_grants(granted: str, user: str, limits: Limits) -> bool:
+    """Whether a key that was granted to a user ("": by hand) would be by these limits, as far as can be told now."""
+    client = address.parse(granted.partition("/")[0])
+    if client is None or never_reason(client, limits) or ("/" in granted and key(client, "", limits) != granted):
+        return False
+    if not user or address.inside(client, limits.always):
+        return True
+    login = Login(0, granted, user, "")
+    return not any(rule.refuses(login, limits) for rule in RULES if rule.of_user)
+
+
+def fingerprint(limits: Limits) -> str:
+    """Changes when limits change that standing logins must be judged by again."""
+    lists = [None if found is None else found.entries() for found in (limits.users, limits.denied)]
+    networks = [
+        sorted(map(str, found)) for found in (limits.never, limits.own_addresses, limits.proxies, limits.always)
+    ]
+    text = repr((lists, networks, limits.ipv6_prefix, limits.grant_loopback))
+    return sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def lifetime(client: address.Address, limits: Limits) -> int:
+    """How long a login from an address lasts, in seconds."""
+    for net, seconds in limits.lifetime_by_network:
         if net.version == client.version and client in net:
-            if reason == "loopback" and limits.grant_loopback:
-                break
-            return reason
-    own = address.parse(local_address) if local_address else None
-    if (client == own and not (limits.grant_loopback and client.is_loopback)) or address.inside(
-        client, limits.own_addresses
-    ):
+            return seconds
+    return limits.lifetime_seconds
+
+
+def longest_lifetime(limits: Limits) -> int:
+    """The longest of all lifetimes, in seconds: no older login can grant."""
+    return max([limits.lifetime_seconds, *(seconds for _net, seconds in limits.lifetime_by_network)])
+
+
+def key(client: address.Address, local_address: str, limits: Limits) -> str:
+    """What is granted for a client: its address, or its /64.
+
+    Never a /64 that holds an address which must not be granted, as readers ask for one address.
+    """
+    if limits.ipv6_prefix == 128 or isinstance(client, ipaddress.IPv4Address):
+        return str(client)
+    net = address.net64(client)
+    own = _look(local_address)[0] if local_address else None
+    barred = (*(row for row, _reason in _NEVER), *limits.never, *limits.own_addresses, *limits.proxies)
+    if any(isinstance(other, ipaddress.IPv6Network) and other.subnet_of(net) for other in barred):
+        return str(client)
+    return str(client if own is not None and own.version == 6 and own in net else net)
+
+
+def _ruled_out(client: address.Address, login: Login, limits: Limits) -> str:
+    if login.method == "ANONYMOUS":
+        return "anonymous"
+    if limits.always and address.inside(client, limits.always):
+        return ""
+    return next((rule.reason for rule in RULES if rule.refuses(login, limits)), "")
+
+
+@lru_cache(maxsize=65536)
+def _look(text: str) -> tuple[address.Address | None, str]:
+    """An address, and why nobody may have it: the same for every login from there."""
+    client = address.parse(text)
+    return client, "" if client is None else _nobodys(client)
+
+
+def _nobodys(client: address.Address) -> str:
+    return next((reason for net, reason in _NEVER if net.version == client.version and client in net), "")
+
+
+def _barred(client: address.Address, nobodys: str, local_address: str, limits: Limits) -> str:
+    lifted = limits.grant_loopback and client.is_loopback
+    if nobodys and not lifted:
+        return nobodys
+    own = _look(local_address)[0] if local_address else None
+    if (client == own and not lifted) or address.inside(client, limits.own_addresses):
         return "own-address"
-    return "never" if address.inside(client, limits.never) else ""
+    if address.inside(client, limits.never):
+        return "never"
+    return "proxy" if address.inside(client, limits.proxies) else ""
 
 
 def _refuse(reason: str, login: Login, client: str) -> Refusal:

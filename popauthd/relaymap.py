@@ -1,8 +1,9 @@
 """The relay map: address -> expiry, an LMDB file that Exim's side reads and only the watcher writes.
 
-Key: canonical address text. Value: `<expiry> <address>` in ASCII, as `1795469400 192.0.2.10`. A reader
-checks both parts, so a page that was recycled under it can never answer for another address, and it
-needs no clock but its own to refuse an old entry.
+Key: canonical address text, or an IPv6 /64 as `2001:db8:1:2::/64`, which speaks for every address in it.
+Value: `<expiry> <key>` in ASCII, as `1795469400 192.0.2.10`. A reader checks both parts, so a page that was
+recycled under it can never answer for another address, and it needs no clock but its own to refuse an old
+entry.
 
 Readers open the file without a lock (the lock file must not be writable by Exim's user, who could
 fill the map by holding a page), so against a very busy writer a present key may be missed: they look a
@@ -21,11 +22,12 @@ from pathlib import Path
 
 import lmdb
 
+from popauthd.address import keys
 from popauthd.errors import StoreBrokenError, StoreError
 
 MAP_BYTES = 1 << 30  # address space, not disk: 1 GiB holds some 8 million addresses
 FILE_MODE = 0o640
-_RECORD = re.compile(rb"([0-9]{1,12}) ([0-9a-f.:]{2,45})")
+_RECORD = re.compile(rb"([0-9]{1,12}) ([0-9a-f.:]{2,45}(?:/64)?)")
 
 
 def record(address: str, expires_at: int) -> bytes:
@@ -110,16 +112,20 @@ class MapReader:
         self._page_bytes = 4096
 
     def expiry(self, address: str) -> int | None:
-        """The expiry stored for a canonical address, or None; a miss is looked at a second time."""
-        key = address.encode("ascii")
+        """The expiry stored for a canonical address or, if it is later, for its /64; None if there is neither."""
+        found = [expires_at for key in keys(address) if (expires_at := self._expiry(key)) is not None]
+        return max(found, default=None)
+
+    def _expiry(self, key: str) -> int | None:
+        """What is stored under one key; a miss is looked at a second time."""
         for _look in range(2):
             try:
                 with self._open().begin(buffers=False) as txn:
-                    value = txn.get(key)
+                    value = txn.get(key.encode("ascii"))
             except (lmdb.Error, OSError) as error:
                 self.close()
                 raise StoreError(f"relay map {self.path}: cannot be read: {error}") from error
-            if value is not None and (expires_at := read_record(address, value)) is not None:
+            if value is not None and (expires_at := read_record(key, value)) is not None:
                 return expires_at
         return None
 

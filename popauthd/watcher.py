@@ -18,17 +18,18 @@ from typing import Any
 from popauthd import clock as clocks
 from popauthd.alarm import FORMAT_REASONS, Alarm
 from popauthd.batch import Batch, Entered
-from popauthd.books import Books
+from popauthd.books import Books, Writing
 from popauthd.errors import SourceError, StoreBrokenError, StoreError
 from popauthd.formats import Recogniser
 from popauthd.hostlist import HostList
 from popauthd.lostends import LostEnds
 from popauthd.model import Login, Refusal
-from popauthd.policy import Limits
+from popauthd.policy import Limits, fingerprint, longest_lifetime, still_grants
 from popauthd.relaymap import MapWriter
 from popauthd.sources import Source, Waking
 from popauthd.text import Quiet, safe, stamp
 from popauthd.twice import Twice
+from popauthd.userfile import UserFiles
 
 log = logging.getLogger("popauthd.watch")
 
@@ -62,13 +63,15 @@ class Watcher:
         host_list: HostList | None = None,
         history_seconds: int = 86400,
         notes: Sequence[str] = (),
+        user_files: UserFiles | None = None,
         lost_ends: LostEnds | None = None,
         dry_run: bool = False,
         pushed: bool = False,
         clock: Callable[[], float] = time.time,
         clock_offset: Callable[[], int] = clocks.offset,
     ) -> None:
-        self.limits = limits
+        self._user_files = user_files
+        self.limits = user_files.applied(limits) if user_files is not None else limits
         self.books = books
         self.degraded = ""
         self.notes = list(notes)  # what an administrator should know since the start, newest last
@@ -103,6 +106,7 @@ class Watcher:
             if before is not None and before[0] != boot:  # no session outlives the machine
                 writing.forget_sessions()
             writing.set_clock(boot, self._offset)
+            self._judge_again(writing, now)
             while writing.sweep(now):
                 pass
             self._map.replace(() if self.dry_run else writing.published())
@@ -111,7 +115,7 @@ class Watcher:
                 item.alarm.longest_seconds = writing.longest_silence(item.source.name)
         for item in self._followed:
             item.alarm.start(now)
-            item.source.resume(places[item.source.name], now - self.limits.lifetime_seconds)
+            item.source.resume(places[item.source.name], now - longest_lifetime(self.limits))
         self._write_host_list()
 
     def now(self) -> int:
@@ -240,6 +244,7 @@ class Watcher:
     def _housekeeping(self) -> None:
         now = self.now()
         self._mind_the_clock(now)
+        self._mind_the_users(now)
         with self.books.reading() as reading:
             renewal_due = self._caught_up and reading.renewal_due(now)
             due = reading.anything_due(now) or renewal_due or reading.recount_due(now)
@@ -262,6 +267,23 @@ class Watcher:
             self._lost_ends.tend(self.books, now, lambda writing: self._publish(writing.changes))
         self._write_host_list()
 
+    def _mind_the_users(self, now: int) -> None:
+        notes = self._user_files.refresh() if self._user_files is not None else []
+        for note in notes:
+            self._note(note, now)
+        if notes and self._user_files is not None:
+            self.limits = self._user_files.applied(self.limits)
+            with self.books.writing() as writing:
+                self._judge_again(writing, now)
+                self._publish(writing.changes)
+
+    def _judge_again(self, writing: Writing, now: int) -> None:
+        """A login that stands ends when the administrator has excluded its user or its address since."""
+        limits = self.limits
+        ended = writing.judge_again(fingerprint(limits), lambda key, user: still_grants(key, user, limits), now)
+        if ended:
+            log.info("the limits have changed: logins that ended by it: %d", ended)
+
     def _mind_the_clock(self, now: int) -> None:
         step = self._clock_offset() - self._offset
         if abs(step) < clocks.STEP_SECONDS:
@@ -278,7 +300,7 @@ class Watcher:
     def _write_host_list(self) -> None:
         if self._host_list is not None and self._host_list.due():
             with self.books.reading() as reading:  # streamed: the list may be long
-                self._host_list.write(() if self.dry_run else reading.published())
+                self._host_list.write(() if self.dry_run else reading.host_list())
 
     def changed(self, changes: dict[str, int | None]) -> None:
         """Publish what a command changed; called inside its transaction."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import lmdb
 
+from popauthd.address import keys
 from popauthd.model import Refusal
 
 USER_BYTES = 200  # LMDB keys hold 511 bytes
@@ -83,6 +84,21 @@ class Reading:
         """Every address with its expiry, as the relay map must hold them."""
         for key, value in self._scan("published"):
             yield key.decode("ascii"), int(value)
+
+    def host_list(self) -> Iterator[tuple[str, int]]:
+        """What `published` gives, in an order for a reader that takes the first line that fits.
+
+        Networks come last, and an address in one of them has the later of the two expiries.
+        """
+        networks = []
+        for key, expires_at in self.published():
+            if key.endswith("/64"):
+                networks.append(key)
+            else:
+                others = (self.expiry(other) or 0 for other in keys(key)[1:])
+                yield key, max(expires_at, *others, 0)
+        for key in networks:
+            yield key, self.expiry(key) or 0
 
     def expiry(self, address: str) -> int | None:
         """The published expiry of an address."""

@@ -153,6 +153,14 @@ class Sessions(Entries):
         self._put("held", key, b"\n".join([b"%d" % renew_at, *lines]))
         self._put("renew", when(renew_at, key), b"")
 
+    def forget_held(self, key: bytes) -> None:
+        """Hold the sessions of one login no longer."""
+        renew_at, sessions = self._held(key)
+        for held in sessions:
+            self._delete("sessions", held.session)
+        if sessions:
+            self._put_held(key, renew_at, renew_at, [])
+
     def forget_sessions(self) -> None:
         """Take every session as ended, at a time that nobody knows: what is published stands as it is."""
         for database in ("held", "renew", "sessions", "gone"):

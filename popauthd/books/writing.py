@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from popauthd.books.reading import USER_BYTES, LoginRow, login_key, user_revocation
@@ -87,6 +88,22 @@ class Writing(Sessions):
         for address in addresses:
             self._recompute(address, now)
         return len(addresses)
+
+    def judge_again(self, fingerprint: str, stands: Callable[[str, str], bool], now: int) -> int:
+        """End the logins that policy would not grant any more, if its fingerprint is not the one of the last time.
+
+        stands: asked for address and user. Returns how many logins ended. LIMIT: reads all logins once.
+        """
+        if self._get("meta", b"limits") == fingerprint.encode("ascii"):
+            return 0
+        self._put("meta", b"limits", fingerprint.encode("ascii"))
+        rows = [row for row in self.logins() if not stands(row.address, row.user)]
+        for row in rows:
+            self._store(replace(row, expires_at=min(row.expires_at, now)), row)
+            self.forget_held(login_key(row.address, row.user))
+        for address in {row.address for row in rows}:
+            self._recompute(address, now)
+        return sum(row.expires_at > now for row in rows)
 
     def refuse(self, refusal: Refusal) -> None:
         """Remember the latest refusal for an address, so that it can be explained."""

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from popauthd import config
-from popauthd.assembly import recogniser
+from popauthd.assembly import limits, recogniser, user_files
 from popauthd.cli.common import Commands, settings
-from popauthd.daemon import limits
 from popauthd.errors import SourceError, UsageError
 from popauthd.formats import FRAMINGS, LINE_BYTES, Recogniser
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd
@@ -51,9 +50,10 @@ def recognise(options: argparse.Namespace) -> int:
     loaded = settings(options)
     reader = reader_for(loaded, options)
     now = read_now(options.now)
+    limit = user_files(loaded).applied(limits(loaded))
     try:
         with Path(options.file).open("rb") if options.file else sys.stdin.buffer as file:
-            for answer in answers(file, reader, limits(loaded), now):
+            for answer in answers(file, reader, limit, now):
                 print(json.dumps(as_json(answer)) if options.json else as_text(answer))
     except OSError as error:
         if isinstance(error, BrokenPipeError):

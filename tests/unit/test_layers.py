@@ -13,9 +13,9 @@ PACKAGE = ROOT / "popauthd"
 
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "model", "address", "kinds", "settings", "text", "clock"),
+    ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice"),
-    ("relaymap", "books", "sources", "hostlist", "heal", "control"),
+    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile"),
     ("batch", "lostends", "watcher", "responder"),
     ("commands", "assembly"),
     ("daemon",),

@@ -240,7 +240,7 @@ MODULE = script_module()
 
 def canonical(text: str) -> str | None:
     try:
-        return str(MODULE.canonical(text))
+        return str(MODULE.keys(text)[0])
     except (ValueError, OSError):
         return None
 

@@ -85,7 +85,7 @@ def test_a_session_ends_when_dovecot_knows_no_connection_from_its_address(tmp_pa
             writing.grant(grant)
             writing.open_session(f"s{number}", grant, at)
         writing.renew(NOW + 4990)
-    tend_until(LostEnds(said(ANSWER.decode()), str), books, 1)
+    tend_until(LostEnds(said(ANSWER.decode())), books, 1)
     with books.reading() as reading:
         assert {address for address, _user, _at in reading.open_sessions()} == {"192.0.2.7", "192.0.2.9"}
         assert reading.expiry("192.0.2.8") == NOW + 5000 + 900
@@ -98,7 +98,7 @@ def test_when_dovecot_cannot_be_asked_nothing_ends(tmp_path: Path) -> None:
         grant = Grant("192.0.2.8", "joe", NOW, NOW + 900, "dovecot")
         writing.grant(grant)
         writing.open_session("s", grant, NOW)
-    lost = LostEnds(said("Fatal", 75), str)
+    lost = LostEnds(said("Fatal", 75))
     lost.tend(books, NOW + 5000, lambda writing: None)
     eventually(lambda: not (lost.tend(books, NOW + 5000, lambda writing: None) or lost._who.asking), "the failure")
     with books.reading() as reading:

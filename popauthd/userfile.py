@@ -1,0 +1,105 @@
+"""A file with a list of users (userlist.py), read again when it changes.
+
+At the start a file that cannot be used is an error. Later, a change that cannot be used leaves the last good
+list in force, and is told once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from popauthd.errors import ConfigError
+from popauthd.policy import Limits
+from popauthd.userlist import UserList, parse
+
+FILE_BYTES = 16 << 20
+LOOK_EVERY_SECONDS = 1.0
+
+
+class UserFile:
+    """The list in the file `path`; `users` is the one in force. key: the setting's name, for messages."""
+
+    def __init__(self, key: str, path: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.users = UserList()
+        self._what = f"{key} {path}"
+        self._path = path
+        self._clock = clock
+        self._seen: tuple[int, ...] = ()
+        self._said = ""
+        self._look_at = 0.0
+
+    def load(self) -> str:
+        """Read it for the first time; returns a note for the administrator. Raises ConfigError."""
+        try:
+            return self._read()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self._what}: {_words(error)}") from error
+
+    def refresh(self) -> str:
+        """Read it again if it has changed, looking at most once a second; returns a note, or ""."""
+        now = self._clock()
+        if now < self._look_at:
+            return ""
+        self._look_at = now + LOOK_EVERY_SECONDS
+        try:
+            if _identity(os.stat(self._path)) == self._seen:  # noqa: PTH116 - every second
+                return ""
+            note = self._read()
+            self._said = ""
+        except (OSError, ValueError) as error:
+            note = f"{self._what}: {_words(error)}; the last good list stays in force"
+            if note == self._said:
+                return ""
+            self._said = note
+        return note
+
+    def _read(self) -> str:
+        # Not blocking: a FIFO in the file's place must not stop the daemon.
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_BYTES:
+                raise ValueError(f"not a plain file of at most {FILE_BYTES >> 20} MiB")
+            text = file.read(FILE_BYTES)
+        self._seen = _identity(status)
+        try:
+            self.users = parse(text.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"not UTF-8 at byte {error.start}") from error
+        if not self.users:
+            return f"{self._what}: no entries"
+        return f"{self._what}: {len(self.users)} entries"
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _words(error: OSError | ValueError) -> str:
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+class UserFiles:
+    """The lists that the configuration names: whose logins alone count, and whose never do; "" for none."""
+
+    def __init__(self, users_file: str, deny_users: str) -> None:
+        self._users = UserFile("users_file", users_file) if users_file else None
+        self._denied = UserFile("deny_users", deny_users) if deny_users else None
+
+    def load(self) -> list[str]:
+        """Read all for the first time; returns notes. Raises ConfigError."""
+        return [file.load() for file in (self._users, self._denied) if file is not None]
+
+    def refresh(self) -> list[str]:
+        """Read again what has changed; returns notes, none if nothing has."""
+        notes = [file.refresh() for file in (self._users, self._denied) if file is not None]
+        return [note for note in notes if note]
+
+    def applied(self, limits: Limits) -> Limits:
+        """The limits with the lists that are in force."""
+        users = self._users.users if self._users is not None else None
+        return replace(limits, users=users, denied=self._denied.users if self._denied is not None else None)
