@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 
+from popauthd.address import keys
 from popauthd.books import Books, LoginRow
 from popauthd.cli.common import Commands, ask_watcher, client, open_books, settings
 from popauthd.errors import StoreError
@@ -52,15 +53,21 @@ def check(options: argparse.Namespace) -> int:
 def explain(books: Books, wanted: str, now: int, *, may: bool) -> None:
     """Print what the books know of an address: its logins, what stands against them, what was refused."""
     with books.reading() as reading:
-        rows = sorted(reading.logins(wanted), key=lambda row: -row.login_at)
+        rows = sorted((row for key in keys(wanted) for row in reading.logins(key)), key=lambda row: -row.login_at)
         revoked = {row: reading.revoked_at(row.address, row.user) for row in rows}
+        held = {(address, user) for key in keys(wanted) for address, user, _at in reading.open_sessions(key)}
+        shared = [found for key in keys(wanted) if (found := reading.shared(key)) and found.until]
         refusal = reading.refusal(wanted)
     books.close()
     for row in rows[:10]:
-        print("  " + login_line(row, revoked[row], now))
+        through = f", through {row.address}" if row.address != wanted else ""
+        open_session = ", a session is open" if (row.address, row.user) in held else ""
+        print("  " + login_line(row, revoked[row], now) + open_session + through)
+    for found in shared:
+        print(f"  shared-address since {stamp(found.since)}: {found.users} users. {POLICY_REASONS['shared-address']}")
     if not rows:
         print("  no login from this address is remembered; has its user fetched mail, and from this address?")
-    elif not may:
+    elif not may and not shared:
         print("  to relay again: fetch mail from this address, then send")
     if refusal is not None and refusal.at is not None:
         why = {**FORMAT_REASONS, **POLICY_REASONS}.get(refusal.reason, "")
@@ -113,7 +120,12 @@ def status(options: argparse.Namespace) -> int:
         print(json.dumps(reply, indent=1))
         return TROUBLE if reply["degraded"] else 0
     print(f"popauthd {reply['version']}, pid {reply['pid']}: {reply['degraded'] or 'well'}")
-    print(f"addresses that may relay: {reply['addresses']}")
+    if reply["dry_run"]:
+        print("dry_run: everything is counted, nothing is published, no address may relay")
+    print(f"addresses that may relay: {reply['addresses']}; logins held by open sessions: {reply['held']}")
+    for shared in reply["shared"]:
+        since = stamp(shared["since"])
+        print(f"shared address, not granted: {shared['address']}, {shared['users']} users, since {since}")
     for source in reply["sources"]:
         last = source.pop("last_login_at")
         name = source.pop("name")

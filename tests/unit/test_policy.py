@@ -7,12 +7,130 @@ from dataclasses import replace
 import pytest
 
 from popauthd import address, policy
+from popauthd.kinds import lifetimes
 from popauthd.model import Grant, Login, Refusal
 from popauthd.policy import Limits, decide
+from popauthd.userlist import parse
 
 NOW = 1_795_467_610
 LOGIN = Login(NOW - 10, "192.0.2.10", "alice", "imap", local_address="198.51.100.5", format="dovecot")
 LIMITS = Limits(never=(address.network("203.0.113.0/24"),), own_addresses=(address.network("198.51.100.9"),))
+
+
+def nets(*texts: str) -> tuple[address.Network, ...]:
+    return tuple(address.network(text) for text in texts)
+
+
+LISTED = parse("alice\n@example.org\n")
+RULED: list[tuple[str, dict[str, object], dict[str, object], str]] = [
+    # label, limits, login, reason ("" for a grant)
+    ("a proxy", {"proxies": nets("192.0.2.0/28")}, {}, "proxy"),
+    ("another protocol", {"protocols": ("pop3",)}, {}, "protocol"),
+    ("this protocol", {"protocols": ("imap",)}, {}, ""),
+    ("without TLS", {"require_tls": True}, {}, "no-tls"),
+    ("with TLS", {"require_tls": True}, {"tls": True}, ""),
+    ("a refused mechanism", {"refuse_mechanisms": ("LOGIN",)}, {"method": "LOGIN"}, "mechanism"),
+    ("another mechanism", {"refuse_mechanisms": ("LOGIN",)}, {"method": "PLAIN"}, ""),
+    ("an unknown mechanism", {"refuse_mechanisms": ("LOGIN",)}, {"method": ""}, "mechanism"),
+    ("anonymous", {}, {"method": "ANONYMOUS"}, "anonymous"),
+    ("anonymous, always", {"always": nets("192.0.2.10")}, {"method": "ANONYMOUS"}, "anonymous"),
+    ("a listed user", {"users": LISTED}, {}, ""),
+    ("a user of a listed domain", {"users": LISTED}, {"user": "X@Example.Org"}, ""),
+    ("a user not listed", {"users": LISTED}, {"user": "bob"}, "user-not-listed"),
+    ("an empty list", {"users": parse("")}, {}, "user-not-listed"),
+    ("a denied user", {"denied": LISTED}, {}, "user-denied"),
+    ("denied and listed", {"denied": LISTED, "users": LISTED}, {}, "user-denied"),
+    ("not denied", {"denied": LISTED}, {"user": "bob"}, ""),
+    (
+        "always spares all of these",
+        {
+            "always": nets("192.0.2.0/24"),
+            "protocols": ("pop3",),
+            "require_tls": True,
+            "refuse_mechanisms": ("PLAIN",),
+            "denied": LISTED,
+        },
+        {"method": "PLAIN"},
+        "",
+    ),
+    ("never wins over always", {"always": nets("192.0.2.0/24"), "never": nets("192.0.2.10")}, {}, "never"),
+    ("a proxy wins over always", {"always": nets("192.0.2.0/24"), "proxies": nets("192.0.2.10")}, {}, "proxy"),
+    ("expired comes last", {"users": LISTED}, {"user": "bob", "at": NOW - 5000}, "user-not-listed"),
+    ("expired", {"users": LISTED}, {"at": NOW - 5000}, "expired"),
+]
+
+
+@pytest.mark.parametrize(("limits", "change", "reason"), [row[1:] for row in RULED], ids=[row[0] for row in RULED])
+def test_the_rules(limits: dict[str, object], change: dict[str, object], reason: str) -> None:
+    verdict = decide(replace(LOGIN, **change), Limits(**limits), NOW)  # type: ignore[arg-type]
+    assert (verdict.reason if isinstance(verdict, Refusal) else "") == reason
+    assert not reason or reason in policy.REASONS
+
+
+def test_the_narrowest_network_says_the_lifetime() -> None:
+    rows = lifetimes({"10.0.0.0/8": "1h", "10.1.0.0/16": "2h", "2001:db8::/32": "1m"})
+    limits = Limits(lifetime_by_network=rows)
+    wanted = {"10.9.9.9": 3600, "10.1.2.3": 7200, "192.0.2.1": 900, "2001:db8::7": 60, "2001:db9::7": 900}
+    for client, seconds in wanted.items():
+        verdict = decide(replace(LOGIN, address=client, at=NOW), limits, NOW)
+        assert isinstance(verdict, Grant)
+        assert verdict.expires_at == NOW + seconds
+    assert policy.longest_lifetime(limits) == 7200
+    old = replace(LOGIN, address="10.1.2.3", at=NOW - 7000)
+    assert isinstance(decide(old, limits, NOW), Grant), "longer than the general lifetime"
+
+
+PREFIXES = [
+    ("an address", {}, "2001:db8:1:2:3::7", "2001:db8:1:2::/64"),
+    ("IPv4", {}, "192.0.2.10", "192.0.2.10"),
+    ("a never network inside", {"never": nets("2001:db8:1:2:ffff::/80")}, "2001:db8:1:2:3::7", "2001:db8:1:2:3::7"),
+    ("a proxy inside", {"proxies": nets("2001:db8:1:2::1")}, "2001:db8:1:2:3::7", "2001:db8:1:2:3::7"),
+    ("an own address inside", {"own_addresses": nets("2001:db8:1:2::5")}, "2001:db8:1:2::7", "2001:db8:1:2::7"),
+    ("lip inside", {}, "2001:db8:1:5::7", "2001:db8:1:5::7"),
+    ("a never network elsewhere", {"never": nets("2001:db8:1:3::/64")}, "2001:db8:1:2::7", "2001:db8:1:2::/64"),
+]
+
+
+@pytest.mark.parametrize(("limits", "client", "key"), [row[1:] for row in PREFIXES], ids=[row[0] for row in PREFIXES])
+def test_a_64_is_granted_only_if_all_of_it_may_be(limits: dict[str, object], client: str, key: str) -> None:
+    login = replace(LOGIN, address=client, local_address="2001:db8:1:5::1")
+    verdict = decide(login, Limits(ipv6_prefix=64, **limits), NOW)  # type: ignore[arg-type]
+    assert isinstance(verdict, Grant)
+    assert verdict.address == key
+
+
+STANDING = [
+    ("nothing against it", {}, "192.0.2.10", "bob", True),
+    ("never since", {"never": nets("192.0.2.0/24")}, "192.0.2.10", "bob", False),
+    ("never since, by hand", {"never": nets("192.0.2.0/24")}, "192.0.2.10", "", False),
+    ("the user is not listed", {"users": LISTED}, "192.0.2.10", "bob", False),
+    ("by hand, no user", {"users": LISTED}, "192.0.2.10", "", True),
+    ("spared", {"users": LISTED, "always": nets("192.0.2.10")}, "192.0.2.10", "bob", True),
+    ("protocols cannot be told", {"protocols": ("pop3",), "require_tls": True}, "192.0.2.10", "bob", True),
+    ("a /64 that is none any more", {}, "2001:db8:1:2::/64", "bob", False),
+    ("a /64", {"ipv6_prefix": 64}, "2001:db8:1:2::/64", "bob", True),
+    (
+        "a /64 with a proxy in it",
+        {"ipv6_prefix": 64, "proxies": nets("2001:db8:1:2::9")},
+        "2001:db8:1:2::/64",
+        "bob",
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("limits", "granted", "user", "stands"), [row[1:] for row in STANDING], ids=[row[0] for row in STANDING]
+)
+def test_what_stands_can_be_judged_again(limits: dict[str, object], granted: str, user: str, stands: bool) -> None:
+    assert policy.still_grants(granted, user, Limits(**limits)) is stands  # type: ignore[arg-type]
+
+
+def test_the_fingerprint_tells_lists_apart() -> None:
+    prints = [policy.fingerprint(Limits(users=found)) for found in (None, parse(""), LISTED, parse("alice"))]
+    assert len(set(prints)) == 4
+    assert policy.fingerprint(Limits(users=parse("b\na"))) == policy.fingerprint(Limits(users=parse("a\nb")))
+
 
 REFUSED = [
     ("loopback", {"address": "127.0.0.1"}, "loopback"),

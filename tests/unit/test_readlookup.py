@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import subprocess
 import time
@@ -252,10 +253,23 @@ def test_it_reads_addresses_as_the_daemon_does(text: str) -> None:
     assert canonical(text) == (None if daemon is None or compatible else str(daemon))
 
 
+@given(st.integers(1 << 49, (1 << 128) - 1))
+def test_it_asks_for_the_same_keys_as_the_daemon(number: int) -> None:
+    text = str(ipaddress.IPv6Address(number))
+    assert MODULE.keys(text) == list(addresses.keys(text))
+
+
+def test_a_64_in_the_map_speaks_for_its_addresses_alone(tmp_path: Path) -> None:
+    path = tmp_path / "relay.mdb"
+    write_map(path, {"2001:db8:1:2::/64": LATER, "2001:db8:1:2::9": 1})
+    assert ask(path, "2001:db8:1:2:ffff::7") == YES
+    assert ask(path, "2001:db8:1:2::9") == YES, "its own login has run out, the network's has not"
+    assert ask(path, "2001:db8:1:3::7") == NO
+    assert ask(path, "2001:db8:1:2::/64") == NO
+
+
 @given(st.integers(0, (1 << 128) - 1), st.sampled_from(["exploded", "compressed", "upper"]))
 def test_every_spelling_of_an_ipv6_address_is_the_daemons_key(number: int, spelling: str) -> None:
-    import ipaddress
-
     six = ipaddress.IPv6Address(number)
     text = {"exploded": six.exploded, "compressed": six.compressed, "upper": str(six).upper()}[spelling]
     test_it_reads_addresses_as_the_daemon_does.hypothesis.inner_test(text)  # type: ignore[attr-defined]
