@@ -59,12 +59,17 @@ def followed(settings: Config) -> tuple[SourceConfig, ...]:
     )
 
 
-def recogniser(source: SourceConfig, framing: str = "") -> Recogniser:
-    """The recogniser for a source's lines; `framing` overrides the configured one. Raises ConfigError."""
+def recogniser(source: SourceConfig, framing: str = "", formats: tuple[str, ...] = ()) -> Recogniser:
+    """The recogniser for a source's lines; `framing` and `formats` override the configured ones.
+
+    Raises ConfigError, also on a format that is not known.
+    """
     try:
         return Recogniser(
             Reading(
                 framing=framing or ("journal" if source.type == "journal" else source.framing),
+                formats=formats or source.formats,
+                proxy_lines=source.proxy_lines,
                 timezone=source.timezone,
                 timestamp=source.timestamp,
                 hostnames=source.hostnames,

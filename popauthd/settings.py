@@ -163,6 +163,8 @@ SETTINGS = (
     ),
 )  # fmt: skip
 
+FRAMING = choice("auto", "dovecot-file", "syslog", "qpopper-file", "zimbra-file", "nginx-file", "stalwart-file")
+
 SOURCE_SETTINGS = (
     Setting(
         "type", "type", choice("file", "journal"), "file",
@@ -174,8 +176,9 @@ SOURCE_SETTINGS = (
         "journal files, if not the machine's own.",
     ),
     Setting(
-        "framing", "framing", choice("auto", "dovecot-file", "syslog"), "auto",
-        "What stands before the message: Dovecot's own file, or syslog; auto decides once from the first lines.",
+        "framing", "framing", FRAMING, "auto",
+        "What stands before the message: syslog (`syslog`), or a server's own file (`dovecot-file`, `qpopper-file`, "
+        "`zimbra-file`, `nginx-file`, `stalwart-file`); auto decides once from the first lines.",
     ),
     Setting(
         "timezone", "timezone", text, "",

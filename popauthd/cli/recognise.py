@@ -16,7 +16,7 @@ from popauthd import config
 from popauthd.assembly import limits, recogniser, user_files
 from popauthd.cli.common import Commands, settings
 from popauthd.errors import SourceError, UsageError
-from popauthd.formats import FRAMINGS, LINE_BYTES, Recogniser
+from popauthd.formats import FORMATS, FRAMINGS, LINE_BYTES, Recogniser
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd
 from popauthd.policy import Limits, decide
 from popauthd.text import safe
@@ -29,6 +29,13 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--now", metavar="TIME", help="the wall clock, ISO 8601 (default: the real one)")
     parser.add_argument("--framing", choices=FRAMINGS, help="what stands before the message (default: as configured)")
+    parser.add_argument(
+        "--format",
+        metavar="NAME",
+        action="append",
+        choices=sorted({row.part_of for row in FORMATS}),
+        help="the server whose logins count; may be given again (default: as configured)",
+    )
     parser.set_defaults(run=recognise)
 
 
@@ -66,7 +73,7 @@ def reader_for(loaded: config.Config, options: argparse.Namespace) -> Recogniser
     """The recogniser of the source that FILE is, or of the only source, or a plain one."""
     named = [source for source in loaded.sources if options.file and source.path == str(Path(options.file).resolve())]
     chosen = named or (loaded.sources if len(loaded.sources) == 1 else [config.plain_source()])
-    return recogniser(chosen[0], options.framing or "")
+    return recogniser(chosen[0], options.framing or "", tuple(options.format or ()))
 
 
 def read_now(text: str | None) -> int:

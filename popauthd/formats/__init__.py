@@ -1,16 +1,17 @@
 """Recognise logins in log lines: bytes in, events out, no I/O, the clock an argument.
 
 `Reading` says how the lines of a source are read, `Recogniser` reads them, `detect` tells the
-framing of a file, `FORMATS` and `framing.SHAPES` are the tables of what is known, and `REASONS`
+framing of a file, `FORMATS` and `shapes.SHAPES` are the tables of what is known, and `REASONS`
 explains every reason word. See recogniser.py for what is promised, dovecot.py for the limits.
 """
 
 from __future__ import annotations
 
-from popauthd.formats.framing import FAMILIES as FRAMINGS
 from popauthd.formats.framing import detect
+from popauthd.formats.reading import Reading
 from popauthd.formats.reasons import REASONS
-from popauthd.formats.recogniser import LINE_BYTES, Reading, Recogniser
+from popauthd.formats.recogniser import LINE_BYTES, Recogniser
+from popauthd.formats.shapes import FAMILIES as FRAMINGS
 from popauthd.formats.table import FORMATS
 
 __all__ = ["FORMATS", "FRAMINGS", "LINE_BYTES", "REASONS", "Reading", "Recogniser", "detect"]

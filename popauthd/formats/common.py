@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from popauthd import address, stamps
-from popauthd.formats import dovecot, framing
+from popauthd.formats import dovecot, framing, shapes
 from popauthd.model import Login, Refusal
 
 REMEMBERED = 65536  # addresses
@@ -46,12 +46,12 @@ class Common:
         self._stamps = reader
         self._known: set[str] = set()
         self._is_stamp = re.compile(reader.pattern)
-        if framer.family == framing.DOVECOT_FILE:
+        if framer.family == shapes.DOVECOT_FILE:
             head, level = _OWN_STAMP, "Info: "
             if framer.own_layout:
                 head = "(" + reader.pattern.decode("latin-1") + ")()() ?"
         else:
-            host = "|".join(map(re.escape, hosts)) or framing.HOST.decode("latin-1")
+            host = "|".join(map(re.escape, hosts)) or shapes.HOST.decode("latin-1")
             program = "|".join(map(re.escape, programs))
             head, level = _STAMP + rf"(?:{host}) (?:{program})(?:\[[0-9]{{1,10}}\])?: ", "(?:Info: )?"
         self._pattern = re.compile(r"\n" + head + _TEXT.replace("LEVEL", level))

@@ -19,7 +19,8 @@ import re
 from typing import NamedTuple
 
 from popauthd import address
-from popauthd.formats.framing import LEVEL
+from popauthd.formats.framing import Frame
+from popauthd.formats.shapes import LEVEL
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 NAME, OLD_NAME = "dovecot", "dovecot-0.99"
@@ -56,14 +57,17 @@ _PROTOCOLS = {b"imap": "imap", b"pop3": "pop3"}
 
 def looks_like_login(low: bytes) -> bool:
     """Whether a line, in lower case, carries the text of a login anywhere."""
-    return _SUCCESS.search(low) is not None or (b"rip=" in low and b"user=<" in low)
+    return looks_like_success(low) or (b"rip=" in low and b"user=<" in low)
 
 
-def read(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
-    """What a message of Dovecot says, or None if nothing that matters.
+def looks_like_success(low: bytes) -> bool:
+    """Whether a text, in lower case, carries the words of a successful login."""
+    return _SUCCESS.search(low) is not None
 
-    level: the level the head carried, if it did. levelled: the text must carry it. Never raises.
-    """
+
+def read(frame: Frame, at: int) -> Event | None:
+    """What a message of Dovecot says, or None if nothing that matters. Never raises."""
+    text, level, levelled = frame.text, frame.level, frame.levelled
     found = _PROCESS.match(text)
     if found is None:
         return _other_process(text, level, levelled, at)
@@ -74,13 +78,13 @@ def read(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | N
         return _no_success(found["service"], message, given, at)
     if given not in (None, b"Info") or (given is None and levelled) or (level and found["level"]):
         return Refusal("no-level", at, format=NAME)
-    elements = _elements(message[word.end() :])
+    elements = elements_of(message[word.end() :])
     if elements is None:
         return Refusal("bad-elements", at, format=NAME)
     protocol = _PROTOCOLS.get(found["service"])
     if protocol is None:
         return Ignored("other-service", NAME)
-    return _login(elements, protocol, at)
+    return login_of(elements, protocol, at)
 
 
 def _other_process(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
@@ -130,7 +134,7 @@ class Elements(NamedTuple):
     named: dict[str, bytes]
 
 
-def _elements(text: bytes) -> Elements | None:
+def elements_of(text: bytes) -> Elements | None:
     """The elements of a login, or None if they cannot be read in exactly one way."""
     named: dict[str, bytes] = {}
     place, more = 0, b", "
@@ -161,7 +165,8 @@ _FORMS = {
 }
 
 
-def _login(elements: Elements, protocol: str, at: int) -> Event:
+def login_of(elements: Elements, protocol: str, at: int) -> Event:
+    """The login that the elements tell, or why they tell none."""
     named = elements.named
     user = _text(elements.user)
     if not user:
@@ -205,11 +210,11 @@ _OLD_LOGIN = re.compile(
 )
 
 
-def read_old(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
+def read_old(frame: Frame, at: int) -> Event | None:
     """A login of Dovecot 0.99, `Login: alice [192.0.2.1]`; everything else of it is ignored."""
-    del levelled
+    text = frame.text
     found = _OLD_LOGIN.fullmatch(text)
-    if found is None or level != b"Info":
+    if found is None or frame.level != b"Info":
         word = _PROCESS.match(text)
         if looks_like_login(text.lower()) or (word and _WORD.match(text, word.end())):
             return Refusal("bad-elements", at, format=OLD_NAME)

@@ -1,11 +1,10 @@
-"""What stands before the message: one row for each shape a log line can have.
+"""What stands before the message is taken off, by the shapes of shapes.py.
 
 A shape belongs to a family, and a source has one family (`dovecot-file`, `syslog`), so a line can
 never choose how it is read. Within a family the shapes differ in their first bytes, or one is a
 stricter form of the next; the first row that matches wins.
 
-Every pattern is anchored, made of bytes, and without nested repetition of the same characters, so a
-match takes time in proportion to the line. Only a line feed ends a line: CR, form feed, NEL and
+A match takes time in proportion to the line. Only a line feed ends a line: CR, form feed, NEL and
 U+2028 are ordinary bytes here, and no pattern accepts them in a head.
 """
 
@@ -13,104 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from popauthd import stamps
-
-DOVECOT_FILE, SYSLOG, JOURNAL, AUTO = "dovecot-file", "syslog", "journal", "auto"
-FAMILIES = (DOVECOT_FILE, SYSLOG, JOURNAL, AUTO)
-
-HOST = rb"[A-Za-z0-9_.:-]{0,254}[A-Za-z0-9_.-]"  # never ends like a tag, or an own file looks like syslog
-PROGRAM = rb"[A-Za-z0-9_./@-]{1,128}"
-LEVEL = rb"Debug|Info|Warning|Error|Fatal|Panic"  # DOV src/lib/failures.c, failure_log_type_prefixes
-_TAG = rb"(?P<program>" + PROGRAM + rb")(?:\[[0-9]{1,10}\])?: "
-_MONTH = rb"(?P<stamp>" + stamps.MONTH_STAMP + rb") "
-_ISO = rb"(?P<stamp>" + stamps.ISO_STAMP + rb") "
-_HOST = rb"(?P<host>" + HOST + rb") "
-_SD = rb'(?:-|(?:\[(?:[^\]"\\]|"(?:[^"\\]|\\.)*")*\])+)'  # RFC 5424 6.3: quotes may hold an escaped ]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """head: the pattern up to the message; OWN in it stands for the stamps the source has.
-
-    own_format: the FORMATS row whose own file this is, "" where a program name decides.
-    levelled: the message must begin `service: Info: `, as in Dovecot's own 2.x file.
-    """
-
-    name: str
-    family: str
-    head: bytes
-    source: str
-    own_format: str = ""
-    levelled: bool = False
-
-
-SHAPES = (
-    Shape(
-        "dovecot-1.x",
-        DOVECOT_FILE,
-        rb"(?:dovecot: )?(?P<stamp>OWN) (?P<level>" + LEVEL + rb"): ",
-        "Wazuh 0085-dovecot_decoders.xml",
-        own_format="dovecot",
-    ),
-    Shape(
-        "dovecot-2.x",
-        DOVECOT_FILE,
-        rb"(?P<stamp>OWN) ",
-        "Dovecot src/lib/failures.h, seen on 2.3.19 and 2.4.1",
-        own_format="dovecot",
-        levelled=True,
-    ),
-    Shape(
-        "dovecot-0.99",
-        DOVECOT_FILE,
-        rb"(?P<service>(?:imap|pop3)-login): (?P<stamp>OWN) (?P<level>" + LEVEL + rb"): ",
-        "pop-before-smtp's 'older Dovecot'; no server source seen",
-        own_format="dovecot-0.99",
-    ),
-    Shape(
-        "tai64n",
-        DOVECOT_FILE,
-        rb"(?P<tai>@[0-9a-f]{24}) ",
-        "fail2ban's tests/files/logs/dovecot (multilog)",
-        own_format="dovecot",
-        levelled=True,
-    ),
-    Shape(
-        "rfc3164",
-        SYSLOG,
-        _MONTH + _HOST + _TAG + rb"(?!\[ID )",
-        "RFC 3164; rsyslog's traditional file format",
-    ),
-    Shape(
-        "solaris",
-        SYSLOG,
-        _MONTH + _HOST + _TAG + rb"\[ID [0-9]{1,10} [a-z0-9]+\.[a-z]+\] ",
-        "fail2ban's common.conf, __daemon_extra_re",
-    ),
-    Shape(
-        "bsd-verbose",
-        SYSLOG,
-        _MONTH + rb"<[a-z0-9]{1,10}\.[a-z0-9]{1,10}> " + _HOST + _TAG,
-        "fail2ban's common.conf, __bsd_syslog_verbose",
-    ),
-    Shape("iso", SYSLOG, _ISO + _HOST + _TAG, "rsyslog's default since Debian 12; seen on docker-mailserver"),
-    Shape(
-        "rfc5424",
-        SYSLOG,
-        rb"(?:<(?:[0-9]{1,2}|1[0-8][0-9]|19[01])>1 )?"
-        + _ISO
-        + _HOST
-        + rb"(?P<program>"
-        + PROGRAM
-        + rb") (?:-|[0-9]{1,10}) (?:-|[!-~]{1,32}) "
-        + _SD
-        + rb" (?:\xef\xbb\xbf)?",
-        "RFC 5424; SSHGuard's tests.txt has it without PRI",
-    ),
-)
+from popauthd.formats.shapes import DOVECOT_FILE, HOST, JOURNAL, LEVEL, SHAPES, SYSLOG, ZIMBRA_FILE
 
 
 class Frame(NamedTuple):
@@ -124,6 +29,7 @@ class Frame(NamedTuple):
     text: bytes
     host: bytes = b""
     program: bytes = b""
+    pid: bytes = b""
     own_format: str = ""
     level: bytes | None = None
     levelled: bool = False
@@ -142,8 +48,9 @@ class Framer:
     def __init__(self, family: str, own_stamp: bytes, own_layout: bool = False) -> None:
         self.family, self.own_layout = family, own_layout
         blank = b" ?" if own_layout else b" "  # a log_timestamp may have been set without its last blank
+        forwarded = rb"|" + stamps.MONTH_STAMP + rb" " + HOST + rb" mailboxlog " if family == ZIMBRA_FILE else b""
         self._stamp = re.compile(
-            rb"(?:dovecot: |(?:imap|pop3)-login: (?=[0-9])|<[0-9]{1,3}>1 )?"
+            rb"(?:dovecot: |(?:imap|pop3)-login: (?=[0-9])|<[0-9]{1,3}>1 " + forwarded + rb")?"
             rb"(?P<stamp>" + own_stamp + rb"|@[0-9a-f]{24})" + blank
         )
         self._heads = [
@@ -167,6 +74,7 @@ class Framer:
                 text,
                 part.get("host", b""),
                 part.get("program", b""),
+                part.get("pid", b""),
                 shape.own_format,
                 part.get("level"),
                 shape.levelled,
@@ -231,9 +139,16 @@ _OWN_TEXT = re.compile(rb"[a-z][a-z0-9-]*(?:\([^\x00-\x1f]*\))?(?:<[^<>\x00-\x1f
 class Detector:
     """Tells the family of a line by itself, sparingly: a line that fits none says nothing."""
 
-    def __init__(self, own_stamp: bytes = stamps.ANY_STAMP, own_layout: bool = False) -> None:
+    def __init__(
+        self,
+        own_stamp: bytes = stamps.ANY_STAMP,
+        own_layout: bool = False,
+        others: tuple[str, ...] = (),
+    ) -> None:
+        """others: families of other servers' own files that the lines may be of."""
         self._own = Framer(DOVECOT_FILE, own_stamp, own_layout)
         self._syslog = Framer(SYSLOG, own_stamp)
+        self._others = [Framer(family, own_stamp) for family in others]
 
     def family(self, line: bytes) -> str | None:
         if line[:1] == b"{":
@@ -241,12 +156,14 @@ class Detector:
                 return JOURNAL
             unwrapped = unwrap_docker(line)
             return None if unwrapped is None or unwrapped.line[:1] == b"{" else self.family(unwrapped.line)
+        fitting = [framer.family for framer in self._others if framer.frame(line) is not None]
         if self._syslog.frame(line) is not None:
-            return SYSLOG
-        frame = self._own.frame(line)
-        if frame is None or (frame.levelled and not _OWN_TEXT.match(frame.text)):
-            return None
-        return DOVECOT_FILE
+            fitting.append(SYSLOG)
+        else:
+            frame = self._own.frame(line)
+            if frame is not None and (not frame.levelled or _OWN_TEXT.match(frame.text)):
+                fitting.append(DOVECOT_FILE)
+        return fitting[0] if len(fitting) == 1 else None
 
 
 SAMPLE_LINES = 100

@@ -8,6 +8,7 @@ from types import MappingProxyType
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         # refused: looks like a login, or quotes one, and does not hold
+        "ambiguous": "Two of the configured formats read the line, each in its own way.",
         "anonymous": "The login used the ANONYMOUS mechanism, which needs no password.",
         "bad-address": "The client's or the server's address in the login is not exactly one IP address.",
         "bad-elements": "The login's elements cannot be read in exactly one way: one is unknown, there twice,"
@@ -17,6 +18,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "hostile-failure": "A failed login whose user name or mechanism carries the text of a successful one.",
         "multi-line": "The journal record's message has more than one line.",
         "no-address": "The login has no rip= element: login_log_format_elements must keep rip=%r.",
+        "no-link": "The second of two lines that make a login; the first, with the client's address, is"
+        " missing or too old.",
         "no-level": "The login stands at another place or level than Dovecot's log process puts it.",
         "no-message": "The journal record of Dovecot's log process has no message.",
         "no-user": "The login names no user: login_log_format_elements must keep user=<%u>.",
@@ -34,6 +37,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "wrong-process": "The text of a login, written by a Dovecot process that does not log POP or IMAP logins.",
         # ignored: nothing to do with a login, or a failed one
         "empty": "The line is empty.",
+        "first-half": "The first of two lines that make a login: a client came; the second must follow.",
         "failure": "A login that failed or was given up.",
         "other": "The line has nothing to do with a login.",
         "other-service": "A login to another service than POP and IMAP.",

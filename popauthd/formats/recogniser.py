@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from popauthd import stamps
-from popauthd.formats import dovecot, framing, journal
+from popauthd.formats import dovecot, framing, journal, shapes
 from popauthd.formats.common import Common
-from popauthd.formats.table import FORMATS, Format
+from popauthd.formats.framing import Frame
+from popauthd.formats.links import Links
+from popauthd.formats.reading import Reading, by_program, check
+from popauthd.formats.row import Came, Format, Outcome, Passed
+from popauthd.formats.table import FORMATS
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 LINE_BYTES = 65536
@@ -29,37 +32,18 @@ LINE_BYTES = 65536
 Matter = Login | SessionEnd | Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the lines of one source are read.
-
-    framing: "dovecot-file", "syslog", "journal" or "auto" (decided at the first line that tells).
-    timezone: for stamps without a zone; an IANA name, "" for the machine's. timestamp: Dovecot's
-    log_timestamp, "" for the defaults. hostnames: syslog hosts to accept, () for any.
-    programs: Dovecot's syslog identifiers. unit, executable: what a journal record's trusted fields
-    must be; unit "" where no systemd runs.
-    """
-
-    framing: str = framing.AUTO
-    formats: tuple[str, ...] = ("dovecot",)
-    timezone: str = ""
-    timestamp: str = ""
-    hostnames: tuple[str, ...] = ()
-    programs: tuple[str, ...] = ("dovecot",)
-    unit: str = journal.UNIT
-    executable: str = journal.LOG_PROCESS
-
-
 class Recogniser:
     """Reads the lines of one source. Belongs to one thread."""
 
     def __init__(self, reading: Reading) -> None:
         """Raises ValueError, with a message for the administrator, on a reading that makes no sense."""
-        _check(reading)
+        check(reading)
         self._reading = reading
-        rows = [row for row in FORMATS if row.part_of in reading.formats]
-        self._own = {row.name: (row,) for row in rows}
-        self._programs = _by_program(rows, reading)
+        rows = [row for row in FORMATS if row.part_of in reading.formats and (reading.proxy_lines or not row.proxies)]
+        self._own = {row.own: tuple(other for other in rows if other.own == row.own) for row in rows if row.own}
+        self._programs = by_program(rows, reading, prefixed=False)
+        self._prefixed = by_program(rows, reading, prefixed=True)
+        self.links = Links()
         self._hosts = frozenset(name.encode() for name in reading.hostnames)
         self._triggers = tuple(dict.fromkeys(trigger for row in rows for trigger in row.triggers))
         self._lookers = tuple(dict.fromkeys(row.looks_like_login for row in rows))
@@ -67,27 +51,42 @@ class Recogniser:
         self._syslog_stamps = stamps.Stamps(reading.timezone)
         self._own_stamps = stamps.Stamps(reading.timezone, reading.timestamp)
         own_layout = bool(reading.timestamp)
-        self._detector = framing.Detector(self._own_stamps.pattern, own_layout)
+        others = tuple(family for family in shapes.FAMILIES if shapes.OWNERS.get(family) in self._own)
+        self._detector = framing.Detector(self._own_stamps.pattern, own_layout, others)
         self._family = ""
-        self._framer = framing.Framer(framing.AUTO, b"")
+        self._framer = framing.Framer(shapes.AUTO, b"")
         self._common: Common | None = None
-        if reading.framing != framing.AUTO:
+        if reading.framing != shapes.AUTO:
             self._settle(reading.framing)
 
     def _settle(self, family: str) -> None:
         """Read everything from here on as of this family."""
         self._family = family
-        own = family == framing.DOVECOT_FILE
+        reading = self._reading
+        own = family == shapes.DOVECOT_FILE
         self._stamps = self._own_stamps if own else self._syslog_stamps
-        self._framer = framing.Framer(family, self._stamps.pattern, bool(own and self._reading.timestamp))
-        if family != framing.JOURNAL and dovecot.NAME in self._reading.formats:
-            reading = self._reading
+        if family in shapes.LAYOUTS:
+            self._stamps = stamps.Stamps(reading.timezone, shapes.LAYOUTS[family])
+        self._framer = framing.Framer(family, self._stamps.pattern, bool(own and reading.timestamp))
+        if family in (shapes.DOVECOT_FILE, shapes.SYSLOG) and self._all_dovecots():
             self._common = Common(self._framer, self._stamps, reading.hostnames, reading.programs)
+
+    def _all_dovecots(self) -> bool:
+        """Whether dovecot is read, and nothing but it on its programs."""
+        servers = {row.part_of for name in self._reading.programs for row in self._rows_of(name.encode())}
+        return dovecot.NAME in self._reading.formats and servers == {dovecot.NAME}
+
+    def _rows_of(self, program: bytes) -> tuple[Format, ...]:
+        """The formats of a syslog identifier."""
+        rows = self._programs.get(program, ())
+        if self._prefixed and program.count(b"/") == 1:
+            rows += self._prefixed.get(program.rpartition(b"/")[2], ())
+        return rows
 
     @property
     def framing(self) -> str:
         """The framing in use; "auto" while the lines have not told."""
-        return self._family or framing.AUTO
+        return self._family or shapes.AUTO
 
     def line(self, raw: bytes, now: int, written_after: int | None = None) -> Event:
         """What one line says; raw is without its line feed.
@@ -153,7 +152,8 @@ class Recogniser:
             return Ignored("other") if doubt else Refusal("no-message", at)
         if not doubt and b"\n" in message:
             return Refusal("multi-line", at)
-        event = _grammar(self._programs.get(self._reading.programs[0].encode(), ()), message, at)
+        rows = tuple(row for row in self._rows_of(self._reading.programs[0].encode()) if row.renamed)
+        event = self._grammar(rows, Frame(b"", message), at)
         if doubt and not isinstance(event, Ignored):
             return Refusal(doubt, at, event.address if isinstance(event, Login) else "", event.user, event.format)
         return event
@@ -163,7 +163,7 @@ class Recogniser:
         raw = raw[:LINE_BYTES]
         if not self._family and not self._detect(raw):
             return None
-        if self._family == framing.JOURNAL:
+        if self._family == shapes.JOURNAL:
             return journal.record(framing.json_object(raw) or {}, self._trust).at
         if raw[:1] == b"{":
             unwrapped = framing.unwrap_docker(raw)
@@ -191,7 +191,7 @@ class Recogniser:
         return Ignored("undecided" if raw else "empty")
 
     def _strict(self, raw: bytes, now: int, written_after: int | None) -> Event:
-        if self._family == framing.JOURNAL:
+        if self._family == shapes.JOURNAL:
             return self._journal_line(raw)
         low = raw.lower()
         if not any(trigger in low for trigger in self._triggers):
@@ -206,13 +206,32 @@ class Recogniser:
         frame = self._framer.frame(raw)
         if frame is None:
             return Refusal(self._framer.why_not(raw)) if self._looks_like_login(low) else Ignored("other")
-        rows = self._own.get(frame.own_format, ()) if frame.own_format else self._programs.get(frame.program, ())
-        known_host = not self._hosts or bool(frame.own_format) or frame.host in self._hosts
+        rows = self._own.get(frame.own_format, ()) if frame.own_format else self._rows_of(frame.program)
+        known_host = not self._hosts or bool(frame.own_format and not frame.host) or frame.host in self._hosts
         if not rows or not known_host:
             reason = "other-host" if rows else "other-program"
             return Refusal(reason) if self._looks_like_login(low) else Ignored("other")
         at = self._time(frame.stamp, now, written_after) if unwrapped is None else outer
-        return _grammar(rows, frame.text, at, frame.level, frame.levelled)
+        return self._grammar(rows, frame, at)
+
+    def _grammar(self, rows: tuple[Format, ...], frame: Frame, at: int | None) -> Event:
+        """What the formats make of a line. at: None for a bad stamp."""
+        name, outcome = _first(rows, frame, at or 0) if len(rows) == 1 else _only(rows, frame, at or 0)
+        if outcome is None:
+            return Ignored("other")
+        if at is not None:
+            if isinstance(outcome, Came | Passed):
+                return self.links.join(name, outcome, frame, at)
+            return outcome
+        if isinstance(outcome, Came):
+            return Ignored("first-half", name)
+        if isinstance(outcome, Passed):
+            return Refusal("bad-stamp", user=outcome.user, format=name)
+        if isinstance(outcome, Refusal):
+            return replace(outcome, at=None)
+        return (
+            outcome if isinstance(outcome, Ignored) else Refusal("bad-stamp", user=outcome.user, format=outcome.format)
+        )
 
     def _journal_line(self, raw: bytes) -> Event:
         fields = framing.json_object(raw)
@@ -223,24 +242,27 @@ class Recogniser:
         return Ignored("other" if raw else "empty")
 
 
-def _grammar(
-    rows: tuple[Format, ...],
-    text: bytes,
-    at: int | None,
-    level: bytes | None = None,
-    levelled: bool = False,
-) -> Event:
-    """What the first of the formats that knows the text makes of it. at: None for a bad stamp."""
+def _first(rows: tuple[Format, ...], frame: Frame, at: int) -> tuple[str, Outcome]:
+    """What the first format that knows the line makes of it, with its name."""
     for row in rows:
-        event = row.read(text, level, levelled, at or 0)
-        if event is None:
-            continue
-        if at is None and isinstance(event, Refusal):
-            return replace(event, at=None)
-        if at is None and not isinstance(event, Ignored):
-            return Refusal("bad-stamp", user=event.user, format=event.format)
-        return event
-    return Ignored("other")
+        outcome = row.read(frame, at)
+        if outcome is not None:
+            return row.name, outcome
+    return "", None
+
+
+def _only(rows: tuple[Format, ...], frame: Frame, at: int) -> tuple[str, Outcome]:
+    """What the one server that knows the line makes of it; refused where two do, each in its own way."""
+    servers: dict[str, tuple[Format, ...]] = {}
+    for row in rows:
+        servers[row.part_of] = (*servers.get(row.part_of, ()), row)
+    found = [_first(group, frame, at) for group in servers.values()]
+    known = [pair for pair in found if pair[1] is not None]
+    mattering = [pair for pair in known if not isinstance(pair[1], Ignored)]
+    if len(mattering) < 2:
+        return (mattering or known or [("", None)])[0]
+    refused = next((pair for pair in mattering if isinstance(pair[1], Refusal)), None)
+    return refused or ("", Refusal("ambiguous", at))
 
 
 def _long_lines(gaps: list[str]) -> set[int]:
@@ -255,30 +277,3 @@ def _long_lines(gaps: list[str]) -> set[int]:
                 place += len(line) + 1
         at += len(gap)
     return starts
-
-
-def _check(reading: Reading) -> None:
-    """Raise ValueError on names that are not known and on names that no line can have."""
-    named = {row.part_of for row in FORMATS}
-    if reading.framing not in framing.FAMILIES:
-        raise ValueError(f"framing {reading.framing!r} is not known; use {', '.join(framing.FAMILIES)}")
-    for name in reading.formats:
-        if name not in named:
-            raise ValueError(f"format {name!r} is not known; use {', '.join(sorted(named))}")
-    if not reading.programs:
-        raise ValueError("programs is empty: no line could be a login; leave it out for dovecot")
-    for key, names, form in (
-        ("programs", reading.programs, framing.PROGRAM),
-        ("hostnames", reading.hostnames, framing.HOST),
-    ):
-        for name in names:
-            if not re.fullmatch(form, name.encode("utf-8", "replace")):
-                raise ValueError(f"{key}: {name!r} cannot stand in a syslog line")
-
-
-def _by_program(rows: list[Format], reading: Reading) -> dict[bytes, tuple[Format, ...]]:
-    programs: dict[bytes, tuple[Format, ...]] = {}
-    for row in rows:
-        for name in reading.programs if row.renamed and row.programs else row.programs:
-            programs[name.encode()] = (*programs.get(name.encode(), ()), row)
-    return programs

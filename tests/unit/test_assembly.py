@@ -8,6 +8,7 @@ import pytest
 
 from popauthd import assembly, config
 from popauthd.errors import ConfigError
+from popauthd.model import Login, Refusal
 
 NOTHING = config.from_mapping({}, "test")
 
@@ -58,3 +59,28 @@ def test_configured_sources_are_taken_as_they_are() -> None:
 def test_a_reading_that_makes_no_sense_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"source /x.*Nowhere"):
         assembly.recogniser(config.plain_source(path="/x", timezone="Nowhere/Town"))
+
+
+def test_a_format_that_is_not_known_is_a_configuration_error_that_names_the_known() -> None:
+    loaded = config.from_mapping({"source": [{"path": "/x", "formats": ["dovecot", "qmail"]}]}, "test")
+    with pytest.raises(ConfigError, match=r"source /x: format 'qmail' is not known; use courier, .*dovecot"):
+        assembly.recogniser(loaded.sources[0])
+
+
+def test_another_server_in_the_journal_is_a_configuration_error() -> None:
+    loaded = config.from_mapping({"source": [{"type": "journal", "formats": ["courier"]}]}, "test")
+    with pytest.raises(ConfigError, match="the journal can be read for dovecot alone"):
+        assembly.recogniser(loaded.sources[0])
+
+
+PROXY = (
+    b"Nov 23 21:00:00 imap-login: Info: proxy(a): started proxying to 10.0.0.5:143: user=<a>, method=PLAIN,"
+    b" rip=198.51.100.9, lip=10.0.0.1"
+)
+
+
+@pytest.mark.parametrize(("on", "kind"), [(False, Refusal), (True, Login)])
+def test_a_proxys_line_counts_only_by_choice(on: bool, kind: type) -> None:
+    table = {"path": "/x", "framing": "dovecot-file", "proxy_lines": on}
+    source = config.from_mapping({"source": [table]}, "test").sources[0]
+    assert type(assembly.recogniser(source).line(PROXY, 1795467610)) is kind

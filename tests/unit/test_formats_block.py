@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from popauthd.formats import LINE_BYTES, Reading, Recogniser, detect
 from popauthd.model import Event, Ignored, Login, Refusal
+from tests.unit.corpus_samples import NOW
 from tests.unit.test_corpus import raw
-from tests.unit.test_formats_dovecot import LINE, NOW, SAMPLES
+from tests.unit.test_formats_dovecot import LINE, SAMPLES
 
 EXAMPLES = int(os.environ.get("POPAUTHD_EXAMPLES", "100"))  # more in a long run
 READINGS = [

@@ -3,49 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from popauthd.formats import FORMATS, REASONS, Reading, Recogniser
-from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
+from popauthd.model import Ignored, Login, Refusal
+from tests.unit.corpus_samples import CORPUS, NOW, samples, word
 
-NOW = 1795467610  # 2026-11-23T21:00:10Z
-SAMPLES = Path(__file__).parent.parent / "corpus" / "dovecot.txt"
-FRAMING = {"f": "dovecot-file", "s": "syslog", "a": "auto"}
+SAMPLES = CORPUS / "dovecot.txt"
 LINE = (
     b"Nov 23 21:00:00 imap-login: Info: Login: user=<alice@example.org>, method=PLAIN,"
     b" rip=192.0.2.10, lip=198.51.100.5, mpid=4242, TLS, session=<aKTnLvhgIrN/AAAB>"
 )
 
 
-def samples() -> list[Any]:
-    """framing, verdict, line of every sample, labelled by the number of its line."""
-    rows = []
-    for number, text in enumerate(SAMPLES.read_text(encoding="utf-8").split("\n"), 1):
-        if text and not text.startswith("#"):
-            head, _, line = text.partition(" | ")
-            framings, _, verdict = head.partition(" ")
-            raw = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), line.encode())
-            rows += [pytest.param(FRAMING[f], verdict, raw, id=f"{number}{f} {verdict}") for f in framings]
-    return rows
-
-
-def word(event: Event) -> str:
-    """An event as the sample file puts it."""
-    match event:
-        case Login():
-            return f"GRANT {event.address}"
-        case SessionEnd():
-            return f"CLOSE {event.session}"
-        case Refusal():
-            return f"REFUSED {event.reason}"
-        case Ignored():
-            return f"IGNORED {event.reason}"
-
-
-@pytest.mark.parametrize(("framing", "verdict", "line"), samples())
+@pytest.mark.parametrize(
+    ("framing", "verdict", "line"),
+    [pytest.param(*row[1:], id=f"{row.number} {row.framing} {row.verdict}") for row in samples(SAMPLES)],
+)
 def test_a_sample_line_has_its_verdict(framing: str, verdict: str, line: bytes) -> None:
     event = Recogniser(Reading(framing, timezone="UTC")).line(line, NOW)
     assert word(event) == verdict

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from popauthd.formats import Reading, Recogniser, detect
-from popauthd.formats.framing import SHAPES
+from popauthd.formats.shapes import SHAPES
 from popauthd.model import Ignored, Login, Refusal
-from tests.unit.test_formats_dovecot import LINE, NOW, OTHER_HOST
+from tests.unit.corpus_samples import NOW
+from tests.unit.test_formats_dovecot import LINE, OTHER_HOST
 
 START = b"Nov 23 20:00:00 master: Info: Dovecot v2.3.19.1 (9b53102964) starting up for imap, pop3\n"
 KERNEL = b"Nov 23 20:00:00 mx1 kernel: [    0.000000] Linux version 6.1.0\n"

@@ -1,0 +1,87 @@
+"""A grammar made of one pattern: what the servers with one plain sentence for a login share.
+
+The pattern holds from the first byte of the message to the last or not at all. It names `rip` and, as
+it needs them, `user`, `protocol`, `method` and `tls`; a user is never allowed what ends a user in that
+server's sentence, so no name can write the rest of the line. A message that begins as a login and does
+not hold is refused, and so is any other message that carries a login's text: an attacker writes user
+names, reverse DNS names and client ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from popauthd import address
+from popauthd.formats.framing import Frame
+from popauthd.model import Ignored, Login, Refusal
+
+ADDRESS = rb"(?P<rip>[0-9A-Fa-f:.]{2,45})"
+HOST = rb"[A-Za-z0-9_.:-]{1,255}"  # a reverse DNS name that can be told from what follows
+USER = rb"(?P<user>[^\x00-\x20\x7f\"'`(),:;<=>\[\\\]{|}]{1,255})"  # no blank, quote, bracket or separator of any server
+PORTS: Mapping[bytes, str] = {b"110": "pop3", b"995": "pop3", b"143": "imap", b"993": "imap"}
+PROTOCOLS: Mapping[bytes, str] = {b"imap": "imap", b"imaps": "imap", b"pop3": "pop3", b"pop3s": "pop3"}
+
+
+def carries(*texts: bytes) -> Callable[[bytes], bool]:
+    """Whether one of some patterns is anywhere in a line; the line and the patterns are in lower case."""
+    pattern = re.compile(b"|".join(texts))
+    return lambda low: pattern.search(low) is not None
+
+
+def is_address(text: bytes) -> bool:
+    """Whether this is exactly one address."""
+    return text.isascii() and address.parse(text.decode()) is not None
+
+
+def as_text(user: bytes) -> str:
+    """A user's bytes as text that keeps every byte readable."""
+    return user.decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The one sentence of a server.
+
+    whole: the pattern. begins: how only a login begins. looks: whether a message in lower case carries
+    a login. protocols: what the pattern's `protocol`, or the program, means; one that is missing is
+    another service. failures: how what a stranger can cause begins, for what is ignored.
+    """
+
+    name: str
+    whole: re.Pattern[bytes]
+    begins: re.Pattern[bytes]
+    looks: Callable[[bytes], bool]
+    protocols: Mapping[bytes, str] = field(default_factory=dict)
+    protocol: str = "pop3"
+
+    def read(self, frame: Frame, at: int) -> Login | Refusal | Ignored | None:
+        """What a message says: the grammar of the row."""
+        found = self.whole.fullmatch(frame.text)
+        if found is None:
+            if self.begins.match(frame.text):
+                return Refusal("bad-elements", at, format=self.name)
+            return Refusal("hostile-failure", at, format=self.name) if self.looks(frame.text.lower()) else None
+        part = found.groupdict(b"")
+        protocol = self.protocol
+        if self.protocols:
+            service = part.get("protocol") or frame.program.rpartition(b"/")[2]
+            protocol = self.protocols.get(service, "")
+        if not protocol:
+            return Ignored("other-service", self.name)
+        return login(self.name, part, protocol, at)
+
+
+def login(name: str, part: Mapping[str, bytes], protocol: str, at: int) -> Login | Refusal:
+    """A login from the named parts of a line, or why it is none."""
+    user, method = as_text(part["user"]), part.get("method", b"").decode("ascii", "backslashreplace").upper()
+    if not is_address(part["rip"]):
+        return Refusal("bad-address", at, user=user, format=name)
+    client = part["rip"].decode()
+    if method == "ANONYMOUS" or user.lower() == "anonymous":
+        return Refusal("anonymous", at, client, user, name)
+    local = part.get("lip", b"")
+    if local and not is_address(local):
+        return Refusal("bad-address", at, user=user, format=name)
+    return Login(at, client, user, protocol, method, bool(part.get("tls")), "", local.decode(), name)
