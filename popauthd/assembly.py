@@ -16,6 +16,7 @@ from popauthd.heal import heal
 from popauthd.hostlist import HostList
 from popauthd.lostends import LostEnds
 from popauthd.policy import Limits
+from popauthd.publisher import Publisher
 from popauthd.relaymap import MapWriter
 from popauthd.sources.journal import JournalSource
 from popauthd.sources.journal_reader import dovecot_logs_here, expected_unit, journal_here
@@ -114,17 +115,16 @@ def rules(settings: Config) -> Rules:
 def build(settings: Config, sources: Sequence[SourceConfig]) -> Watcher:
     """Open everything. Raises ConfigError or StoreError; what is open then ends with the process."""
     healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
+    listed = HostList(settings.host_list_path) if settings.host_list else None
     return Watcher(
         limits(settings),
         Books(settings.books_path, rules(settings)),
-        MapWriter(settings.map_path),
+        Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run),
         [_follow(source) for source in sources],
-        host_list=HostList(settings.host_list_path) if settings.host_list else None,
         history_seconds=settings.history_seconds,
         notes=[note for note in healed if note],
         user_files=user_files(settings),
         lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
-        dry_run=settings.dry_run,
         pushed=settings.post_login or bool(settings.auth_policy_listen),
     )
 

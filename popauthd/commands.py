@@ -27,7 +27,7 @@ def status(watcher: Watcher, _request: Mapping[str, Any]) -> dict[str, Any]:
 def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     """Grant an address by hand, for `seconds` (the lifetime if not given)."""
     client = _client(request)
-    if watcher.dry_run:
+    if watcher.publisher.dry_run:
         raise UsageError("dry_run is set in the configuration: nothing is published, not even a grant by hand")
     seconds = request.get("seconds", watcher.limits.lifetime_seconds)
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= LONGEST_GRANT_SECONDS:
@@ -39,7 +39,7 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
         made = writing.grant_by_hand(str(client), now, now + seconds)
         stands_until = max(writing.expiry(key) or 0 for key in address.keys(str(client)))
         writing.count({"granted.by-hand": 1}, now)
-        watcher.changed(writing.changes)
+        watcher.publisher.apply(writing.changes)
     log.info("granted by hand address=%s expires_at=%d", made.address, made.expires_at)
     return {"address": made.address, "expires_at": stands_until}
 
@@ -58,7 +58,7 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
             stood = [writing.revoke_address(key, now) for key in address.keys(client)]
             closed, whom = sum(stood), f"address={client}"
         writing.count({"revoked": closed}, now)
-        watcher.changed(writing.changes)
+        watcher.publisher.apply(writing.changes)
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
     return {"revoked_at": now, "addresses": closed}
 

@@ -21,11 +21,10 @@ from popauthd.batch import Batch, Entered
 from popauthd.books import Books, Writing
 from popauthd.errors import SourceError, StoreBrokenError, StoreError
 from popauthd.formats import Recogniser
-from popauthd.hostlist import HostList
 from popauthd.lostends import LostEnds
 from popauthd.model import Login, Refusal
 from popauthd.policy import Limits, fingerprint, longest_lifetime, still_grants
-from popauthd.relaymap import MapWriter
+from popauthd.publisher import Publisher
 from popauthd.sources import Source, Waking
 from popauthd.text import Quiet, safe, stamp
 from popauthd.twice import Twice
@@ -57,15 +56,13 @@ class Watcher:
         self,
         limits: Limits,
         books: Books,
-        relay_map: MapWriter,
+        publisher: Publisher,
         followed: list[Followed],
         *,
-        host_list: HostList | None = None,
         history_seconds: int = 86400,
         notes: Sequence[str] = (),
         user_files: UserFiles | None = None,
         lost_ends: LostEnds | None = None,
-        dry_run: bool = False,
         pushed: bool = False,
         clock: Callable[[], float] = time.time,
         clock_offset: Callable[[], int] = clocks.offset,
@@ -75,16 +72,14 @@ class Watcher:
         self.books = books
         self.degraded = ""
         self.notes = list(notes)  # what an administrator should know since the start, newest last
-        self._map = relay_map
+        self.publisher = publisher
         self._followed = followed
-        self._host_list = host_list
         self._history_seconds = history_seconds
         self._clock = clock
         self._clock_offset = clock_offset
         self._pending: Batch | None = None
         self._uncounted: Counter[str] = Counter()  # waits for the next batch
         self._lost_ends = lost_ends
-        self.dry_run = dry_run
         self._holding = books.rules.hold_seconds > 0
         self._many_ways = pushed or len(followed) > 1
         self._twice = Twice() if self._many_ways else None
@@ -109,14 +104,14 @@ class Watcher:
             self._judge_again(writing, now)
             while writing.sweep(now):
                 pass
-            self._map.replace(() if self.dry_run else writing.published())
+            self.publisher.replace(writing)
             places = {item.source.name: writing.place(item.source.name) for item in self._followed}
             for item in self._followed:
                 item.alarm.longest_seconds = writing.longest_silence(item.source.name)
         for item in self._followed:
             item.alarm.start(now)
             item.source.resume(places[item.source.name], now - longest_lifetime(self.limits))
-        self._write_host_list()
+        self.publisher.tend(self.books)
 
     def now(self) -> int:
         """Epoch seconds."""
@@ -204,8 +199,8 @@ class Watcher:
     def _enter(self, batch: Batch) -> Entered:
         with self.books.writing() as writing:
             entered = batch.enter(writing, self.now(), remember=self._many_ways)
-            self._publish(writing.changes)
-        word = "would be granted (dry run)" if self.dry_run else "granted"
+            self.publisher.apply(writing.changes)
+        word = "would be granted (dry run)" if self.publisher.dry_run else "granted"
         for grant in entered.opened:
             log.info(
                 "%s address=%s expires_at=%d user=%s source=%s",
@@ -235,12 +230,6 @@ class Watcher:
         batch.learn([login], self.limits, now, holding=self._holding, twice=self._twice)
         return not self._enter(batch).refused
 
-    def _publish(self, changes: dict[str, int | None]) -> None:
-        if changes and not self.dry_run:
-            self._map.apply(changes)
-            if self._host_list is not None:
-                self._host_list.stale = True
-
     def _housekeeping(self) -> None:
         now = self.now()
         self._mind_the_clock(now)
@@ -254,18 +243,18 @@ class Watcher:
                     writing.renew(now)
                 writing.sweep(now)
                 writing.recount(now)
-                self._publish(writing.changes)
+                self.publisher.apply(writing.changes)
         if time.monotonic() >= self._readers_at:
             self._readers_at = time.monotonic() + READER_CHECK_SECONDS
             self.books.check_readers()
-            self._map.check_readers()
+            self.publisher.check_readers()
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY_SECONDS
             with self.books.writing() as writing:
                 writing.forget(now, self._history_seconds)
         if self._lost_ends is not None and self._caught_up:
-            self._lost_ends.tend(self.books, now, lambda writing: self._publish(writing.changes))
-        self._write_host_list()
+            self._lost_ends.tend(self.books, now, lambda writing: self.publisher.apply(writing.changes))
+        self.publisher.tend(self.books)
 
     def _mind_the_users(self, now: int) -> None:
         notes = self._user_files.refresh() if self._user_files is not None else []
@@ -275,7 +264,7 @@ class Watcher:
             self.limits = self._user_files.applied(self.limits)
             with self.books.writing() as writing:
                 self._judge_again(writing, now)
-                self._publish(writing.changes)
+                self.publisher.apply(writing.changes)
 
     def _judge_again(self, writing: Writing, now: int) -> None:
         """A login that stands ends when the administrator has excluded its user or its address since."""
@@ -293,18 +282,9 @@ class Watcher:
             if step < 0:
                 writing.clock_was_set_back(-step, now)
             writing.set_clock(clocks.boot_id(), self._offset + step)
-            self._publish(writing.changes)
+            self.publisher.apply(writing.changes)
         self._offset += step
         self._forget_at = now
-
-    def _write_host_list(self) -> None:
-        if self._host_list is not None and self._host_list.due():
-            with self.books.reading() as reading:  # streamed: the list may be long
-                self._host_list.write(() if self.dry_run else reading.host_list())
-
-    def changed(self, changes: dict[str, int | None]) -> None:
-        """Publish what a command changed; called inside its transaction."""
-        self._publish(changes)
 
     def status(self) -> dict[str, Any]:
         """What `popauthctl status` shows of the running watcher."""
@@ -321,7 +301,7 @@ class Watcher:
         return {
             "now": now,
             "degraded": self.degraded,
-            "dry_run": self.dry_run,
+            "dry_run": self.publisher.dry_run,
             "addresses": addresses,
             "held": sessions,
             "shared": shared,
@@ -342,5 +322,5 @@ class Watcher:
             item.source.close()
         if self._lost_ends is not None:
             self._lost_ends.close()
-        self._map.close()
+        self.publisher.close()
         self.books.close()

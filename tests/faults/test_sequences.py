@@ -20,6 +20,7 @@ from popauthd.books import DATABASES, SCHEMA, Books
 from popauthd.formats import Reading, Recogniser
 from popauthd.heal import heal
 from popauthd.policy import Limits
+from popauthd.publisher import Publisher
 from popauthd.relaymap import MapWriter
 from popauthd.sources.logfile import LogFile
 from popauthd.watcher import Followed, Watcher
@@ -52,7 +53,7 @@ class World:
         watcher = Watcher(
             LIMITS,
             Books(books),
-            MapWriter(relay_map),
+            Publisher(MapWriter(relay_map)),
             [Followed(source, recogniser)],
             clock=lambda: self.now,
             clock_offset=lambda: self.offset,
@@ -112,7 +113,7 @@ def clock_forward(world: World, seconds: int) -> None:
 def revoke(world: World, change: Callable[[Any], object]) -> None:
     with world.watcher.books.writing() as writing:
         change(writing)
-        world.watcher.changed(writing.changes)
+        world.watcher.publisher.apply(writing.changes)
 
 
 STEPS: dict[str, Callable[..., None]] = {

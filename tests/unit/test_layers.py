@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile"),
-    ("batch", "lostends", "watcher", "responder"),
+    ("batch", "lostends", "publisher", "watcher", "responder"),
     ("commands", "assembly"),
     ("daemon",),
     ("cli", "__main__"),
@@ -26,6 +26,7 @@ WITHIN_A_FLOOR = {
     ("settings", "kinds"),
     ("formats", "stamps"),
     ("watcher", "batch"),
+    ("watcher", "publisher"),
     ("watcher", "lostends"),
     ("commands", "watcher"),
 }
