@@ -1,15 +1,19 @@
-"""Decides whether a login grants. Pure: the clock is an argument, nothing is remembered.
+"""Decides whether a login grants. Pure: the clock is an argument.
 
 Addresses that must never be granted, whatever the configuration says, are rows of NEVER: a client
 can't have them, or granting them would open the relay to everyone on this host.
+
+What an address alone decides is worked out once and kept with the Limits, as logins come from few addresses.
+
+LIMIT: the server's own IPv6 address in a client's /64 is known only if logins come in on it, or own_addresses
+lists it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -33,6 +37,24 @@ NEVER: tuple[tuple[str, str], ...] = (
 _NEVER = tuple((ipaddress.ip_network(net), reason) for net, reason in NEVER)
 
 
+REMEMBERED = 65536  # addresses
+
+
+class Standing(NamedTuple):
+    """What an address alone decides. client: None if it is not exactly one address.
+
+    address: its canonical text. barred: why nobody may have it granted, or "". whole_site: whether its /64 may be.
+    """
+
+    client: address.Address | None
+    address: str
+    barred: str
+    always: bool
+    lifetime_seconds: int
+    site: str
+    whole_site: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What policy needs of the configuration. lifetime_by_network: the narrowest network first."""
@@ -51,6 +73,7 @@ class Limits:
     users: UserList | None = None
     denied: UserList | None = None
     ipv6_prefix: int = 128
+    standings: dict[str, Standing] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 class Rule(NamedTuple):
@@ -69,7 +92,7 @@ RULES = (
     ),
     Rule(  # a login that does not name its mechanism may have used any
         "mechanism", lambda login, limits: bool(limits.refuse_mechanisms)
-        and (not login.method or login.method in limits.refuse_mechanisms),
+        and _method(login) in ("", *limits.refuse_mechanisms),
         "The login's mechanism is listed under `refuse_mechanisms`, or not known.",
     ),
     Rule(
@@ -98,6 +121,7 @@ REASONS = {
     "never": "The address is in a network listed under `never`.",
     "proxy": "The address is listed under `proxies`: many users share it.",
     "anonymous": "An ANONYMOUS login proves nothing.",
+    "no-user": "The login names no user, and what names none is a grant by hand.",
     **{rule.reason: rule.sentence for rule in RULES},
     "future": "The login lies further in the future than `future` allows: a clock or time zone is wrong.",
     "expired": "The login is older than the lifetime; it can grant nothing.",
@@ -114,23 +138,23 @@ def decide(login: Login, limits: Limits, now: int) -> Grant | Refusal:
     said only of a login that nothing else is against.
     Never raises.
     """
-    client, nobodys = _look(login.address)
-    if client is None:
+    here = standing(login.address, limits)
+    if here.client is None:
         return _refuse("bad-address", login, login.address)
-    reason = _barred(client, nobodys, login.local_address, limits) or _ruled_out(client, login, limits)
+    reason = _barred(here, login.local_address, limits) or _ruled_out(here, login, limits)
     if not reason and login.at > now + limits.future_seconds:
         reason = "future"
-    expires_at = login.at + lifetime(client, limits)
+    expires_at = login.at + here.lifetime_seconds
     if not reason and expires_at <= now:
         reason = "expired"
     if reason:
-        return _refuse(reason, login, str(client))
-    return Grant(key(client, login.local_address, limits), login.user, login.at, expires_at, login.format)
+        return _refuse(reason, login, here.address)
+    return Grant(_key(here, login.local_address, limits), login.user, login.at, expires_at, login.format)
 
 
 def never_reason(client: address.Address, limits: Limits) -> str:
     """The reason word why an address may not be granted by anyone, an administrator included; "" if it may."""
-    return _barred(client, _nobodys(client), "", limits)
+    return standing(str(client), limits).barred
 
 
 def still_grants(granted: str, user: str, limits: Limits) -> bool:
@@ -170,47 +194,87 @@ def longest_lifetime(limits: Limits) -> int:
 def key(client: address.Address, local_address: str, limits: Limits) -> str:
     """What is granted for a client: its address, or its /64.
 
-    Never a /64 that holds an address which must not be granted, as readers ask for one address.
+    Never a /64 that holds an address which must not be granted, as readers ask for one address; nor one
+    of which `always` or a lifetime names a part, as that was meant for the part alone.
     """
-    if limits.ipv6_prefix == 128 or isinstance(client, ipaddress.IPv4Address):
-        return str(client)
-    net = address.net64(client)
-    own = _look(local_address)[0] if local_address else None
-    barred = (*(row for row, _reason in _NEVER), *limits.never, *limits.own_addresses, *limits.proxies)
-    if any(isinstance(other, ipaddress.IPv6Network) and other.subnet_of(net) for other in barred):
-        return str(client)
-    return str(client if own is not None and own.version == 6 and own in net else net)
+    return _key(standing(str(client), limits), local_address, limits)
 
 
-def _ruled_out(client: address.Address, login: Login, limits: Limits) -> str:
-    if login.method == "ANONYMOUS":
+def standing(text: str, limits: Limits) -> Standing:
+    """What an address, written in any way, alone decides; remembered."""
+    found = limits.standings.get(text)
+    if found is None:
+        client = address.parse(text)
+        if client is None:  # not remembered: it may be any text
+            return Standing(None, text, "", False, 0, "", False)
+        if len(limits.standings) >= REMEMBERED:
+            limits.standings.clear()
+        found = limits.standings[text] = _stand(client, limits)
+    return found
+
+
+def _stand(client: address.Address, limits: Limits) -> Standing:
+    site, whole = "", False
+    if isinstance(client, ipaddress.IPv6Address):
+        net = address.net64(client)
+        site, whole = str(net), limits.ipv6_prefix == 64 and not _splits(net, limits)
+    always = address.inside(client, limits.always)
+    return Standing(client, str(client), _nobodys(client, limits), always, lifetime(client, limits), site, whole)
+
+
+def _splits(site: ipaddress.IPv6Network, limits: Limits) -> bool:
+    """Whether a network named anywhere is a part of this /64, or all of it if it is barred."""
+    barred = (*(net for net, _reason in _NEVER), *limits.never, *limits.own_addresses, *limits.proxies)
+    meant = (*limits.always, *(net for net, _seconds in limits.lifetime_by_network))
+    return any(isinstance(net, ipaddress.IPv6Network) and net.subnet_of(site) for net in barred) or any(
+        isinstance(net, ipaddress.IPv6Network) and net != site and net.subnet_of(site) for net in meant
+    )
+
+
+def _key(here: Standing, local_address: str, limits: Limits) -> str:
+    if here.whole_site and not (local_address and standing(local_address, limits).site == here.site):
+        return here.site
+    return here.address
+
+
+def _method(login: Login) -> str:
+    return login.method.strip().upper()
+
+
+def _ruled_out(here: Standing, login: Login, limits: Limits) -> str:
+    if _method(login) == "ANONYMOUS":
         return "anonymous"
-    if limits.always and address.inside(client, limits.always):
+    if not login.user:
+        return "no-user"
+    if here.always:
         return ""
-    return next((rule.reason for rule in RULES if rule.refuses(login, limits)), "")
+    for rule in RULES:
+        if rule.refuses(login, limits):
+            return rule.reason
+    return ""
 
 
-@lru_cache(maxsize=65536)
-def _look(text: str) -> tuple[address.Address | None, str]:
-    """An address, and why nobody may have it: the same for every login from there."""
-    client = address.parse(text)
-    return client, "" if client is None else _nobodys(client)
+def _nobodys(client: address.Address, limits: Limits) -> str:
+    """Why nobody may have an address granted, by itself."""
+    for net, reason in _NEVER:
+        if net.version == client.version and client in net:
+            if limits.grant_loopback and client.is_loopback:
+                break
+            return reason
+    for reason, networks in (
+        ("own-address", limits.own_addresses), ("never", limits.never), ("proxy", limits.proxies)
+    ):  # fmt: skip
+        if address.inside(client, networks):
+            return reason
+    return ""
 
 
-def _nobodys(client: address.Address) -> str:
-    return next((reason for net, reason in _NEVER if net.version == client.version and client in net), "")
-
-
-def _barred(client: address.Address, nobodys: str, local_address: str, limits: Limits) -> str:
-    lifted = limits.grant_loopback and client.is_loopback
-    if nobodys and not lifted:
-        return nobodys
-    own = _look(local_address)[0] if local_address else None
-    if (client == own and not lifted) or address.inside(client, limits.own_addresses):
-        return "own-address"
-    if address.inside(client, limits.never):
-        return "never"
-    return "proxy" if address.inside(client, limits.proxies) else ""
+def _barred(here: Standing, local_address: str, limits: Limits) -> str:
+    """Why nobody may have the client's address granted, the login's own side looked at as well."""
+    if here.barred or not local_address or standing(local_address, limits).address != here.address:
+        return here.barred
+    lifted = limits.grant_loopback and here.client is not None and here.client.is_loopback
+    return "" if lifted else "own-address"
 
 
 def _refuse(reason: str, login: Login, client: str) -> Refusal:

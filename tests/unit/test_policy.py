@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from popauthd import address, policy
 from popauthd.kinds import lifetimes
@@ -32,7 +34,11 @@ RULED: list[tuple[str, dict[str, object], dict[str, object], str]] = [
     ("a refused mechanism", {"refuse_mechanisms": ("LOGIN",)}, {"method": "LOGIN"}, "mechanism"),
     ("another mechanism", {"refuse_mechanisms": ("LOGIN",)}, {"method": "PLAIN"}, ""),
     ("an unknown mechanism", {"refuse_mechanisms": ("LOGIN",)}, {"method": ""}, "mechanism"),
+    ("a refused mechanism in small letters", {"refuse_mechanisms": ("LOGIN",)}, {"method": "login"}, "mechanism"),
     ("anonymous", {}, {"method": "ANONYMOUS"}, "anonymous"),
+    ("anonymous in small letters", {}, {"method": "anonymous"}, "anonymous"),
+    ("no user, which would be a grant by hand", {}, {"user": ""}, "no-user"),
+    ("no user, always", {"always": nets("192.0.2.10")}, {"user": ""}, "no-user"),
     ("anonymous, always", {"always": nets("192.0.2.10")}, {"method": "ANONYMOUS"}, "anonymous"),
     ("a listed user", {"users": LISTED}, {}, ""),
     ("a user of a listed domain", {"users": LISTED}, {"user": "X@Example.Org"}, ""),
@@ -86,6 +92,15 @@ PREFIXES = [
     ("a never network inside", {"never": nets("2001:db8:1:2:ffff::/80")}, "2001:db8:1:2:3::7", "2001:db8:1:2:3::7"),
     ("a proxy inside", {"proxies": nets("2001:db8:1:2::1")}, "2001:db8:1:2:3::7", "2001:db8:1:2:3::7"),
     ("an own address inside", {"own_addresses": nets("2001:db8:1:2::5")}, "2001:db8:1:2::7", "2001:db8:1:2::7"),
+    ("always for one address", {"always": nets("2001:db8:1:2::7")}, "2001:db8:1:2::7", "2001:db8:1:2::7"),
+    ("always for all of it", {"always": nets("2001:db8:1:2::/64")}, "2001:db8:1:2::7", "2001:db8:1:2::/64"),
+    ("always for more", {"always": nets("2001:db8::/32")}, "2001:db8:1:2::7", "2001:db8:1:2::/64"),
+    (
+        "a lifetime for a part of it",
+        {"lifetime_by_network": lifetimes({"2001:db8:1:2::/80": "1h"})},
+        "2001:db8:1:2::7",
+        "2001:db8:1:2::7",
+    ),
     ("lip inside", {}, "2001:db8:1:5::7", "2001:db8:1:5::7"),
     ("a never network elsewhere", {"never": nets("2001:db8:1:3::/64")}, "2001:db8:1:2::7", "2001:db8:1:2::/64"),
 ]
@@ -97,6 +112,41 @@ def test_a_64_is_granted_only_if_all_of_it_may_be(limits: dict[str, object], cli
     verdict = decide(login, Limits(ipv6_prefix=64, **limits), NOW)  # type: ignore[arg-type]
     assert isinstance(verdict, Grant)
     assert verdict.address == key
+
+
+NAMED = st.lists(
+    st.builds(
+        lambda part, length: nets("2001:db8::/" + str(length) if length < 65 else f"2001:db8::{part:x}")[0],
+        st.integers(1, 6),
+        st.sampled_from([60, 64, 128]),
+    ),
+    max_size=3,
+).map(tuple)
+
+
+@given(NAMED, NAMED, NAMED, st.integers(1, 6), st.integers(1, 6))
+def test_a_64_never_opens_an_address_that_its_own_login_would_not(
+    never: tuple[address.Network, ...],
+    proxies: tuple[address.Network, ...],
+    always: tuple[address.Network, ...],
+    mine: int,
+    other: int,
+) -> None:
+    limits = Limits(ipv6_prefix=64, never=never, proxies=proxies, always=always, require_tls=True)
+    verdict = decide(replace(LOGIN, address=f"2001:db8::{mine:x}"), limits, NOW)
+    neighbour = decide(replace(LOGIN, address=f"2001:db8::{other:x}"), limits, NOW)
+    if isinstance(verdict, Grant) and verdict.address.endswith("/64"):
+        assert isinstance(neighbour, Grant)
+        assert neighbour.address == verdict.address
+
+
+def test_what_is_remembered_of_an_address_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "REMEMBERED", 3)
+    limits = Limits()
+    for number in range(10):
+        assert isinstance(decide(replace(LOGIN, address=f"192.0.2.{number}"), limits, NOW), Grant)
+        decide(replace(LOGIN, address="x" * number), limits, NOW)
+        assert len(limits.standings) <= 3
 
 
 STANDING = [
