@@ -3,16 +3,21 @@
 One entry a line; `#` begins a comment line. `anna@example.org` or `anna` is a user, as Dovecot logs him;
 `@example.org` is every user of a domain; `*` is everybody; `!` before an entry takes it out again. The
 most exact entry that fits decides: the user, then his domain, then `*`; nobody else is in the list.
-Letters are compared without regard to case, as Dovecot does by default.
+A to Z and a to z are the same, as in Dovecot, which lowers just these (str_lcase): another letter that
+Unicode calls a capital of one of them is another user. The domain is what follows the last @.
+
+LIMIT: a user who can log in under several names (`joe`, `joe@example.org`) is as many users.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable
 
 LONGEST_ENTRY = 512
-_ENTRY = re.compile(r"(!?)(\*|[^\s!*#\x00-\x1f\x7f<>][^\s*\x00-\x1f\x7f<>]*)")
+_ENTRY = re.compile(r"(!?)(\*|@[^\s*@<>]+|[^\s!*#@<>][^\s*<>]*(?<!@))")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class UserList:
@@ -31,7 +36,7 @@ class UserList:
 
     def holds(self, user: str) -> bool:
         """Whether a user is in the list."""
-        name = user.lower()
+        name = lower(user)
         exact = self._entries.get(name) if not name.startswith("@") else None
         if exact is not None:
             return exact
@@ -40,17 +45,23 @@ class UserList:
         return found if found is not None else self._entries.get("*", False)
 
 
+def lower(text: str) -> str:
+    """The text with A to Z in lower case and nothing else changed."""
+    return text.lower() if text.isascii() else text.translate(_LOWER)
+
+
 def parse(text: str) -> UserList:
     """Read a list. Raises ValueError naming the line that is wrong, and what would be right."""
     entries: dict[str, bool] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         word = line.strip(" \t\r")
         if not word or word.startswith("#"):
             continue
         found = _ENTRY.fullmatch(word)
-        if found is None or len(word) > LONGEST_ENTRY or found[2] == "@":
+        # not printable: control characters, and what an editor does not show
+        if found is None or len(word) > LONGEST_ENTRY or not word.isprintable():
             raise ValueError(f"line {number}: not one user, @domain or *, with or without a ! before it")
-        name, inside = found[2].lower(), not found[1]
+        name, inside = lower(found[2]), not found[1]
         if entries.get(name, inside) is not inside:
             raise ValueError(f"line {number}: {name} is in the list twice, with and without !")
         entries[name] = inside

@@ -48,6 +48,11 @@ WRONG = [
     ("a control character", "an\x07na"),
     ("brackets", "anna<x>"),
     ("a star inside", "*@example.org"),
+    ("a blank that is not shown", "an\u200bna"),
+    ("a mark that turns the line round", "anna\u202e"),
+    ("a no-break space", "anna\u00a0"),
+    ("a user without the domain he is in", "anna@"),
+    ("a domain with two @", "@a@example.org"),
     ("far too long", "x" * (LONGEST_ENTRY + 1)),
     ("both", "anna\n!ANNA"),
 ]
@@ -64,6 +69,18 @@ def test_everybody_but_some() -> None:
     assert everybody.holds("bob@example.org")
     assert not everybody.holds("bob@legacy.example")
     assert everybody.holds("anna@legacy.example")
+
+
+def test_a_mark_before_the_first_entry_as_windows_writes_it_is_no_part_of_it() -> None:
+    assert not parse("\ufeff!boss@example.org\r\n@example.org\r\n").holds("boss@example.org")
+    assert parse("\ufeffanna\r\n").holds("anna")
+
+
+def test_letters_that_unicode_takes_for_each_other_are_different_users() -> None:
+    assert not parse("mike\n").holds("mi\N{KELVIN SIGN}e")
+    assert not parse("!mi\N{KELVIN SIGN}e\n*\n").holds("mi\N{KELVIN SIGN}e")
+    assert parse("!mi\N{KELVIN SIGN}e\n*\n").holds("mike")
+    assert parse("J\u00fcrgen@Example.org\n").holds("j\u00fcrgen@example.ORG")
 
 
 def test_an_empty_list_holds_nobody() -> None:
