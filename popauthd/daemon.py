@@ -17,6 +17,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -63,11 +64,20 @@ def prepare_run_dir(settings: config.Config) -> None:
     """Make run_dir (2750, group as configured, so what is made in it is Exim's to read) if it is missing."""
     directory = Path(settings.run_dir)
     try:
-        if not directory.is_dir():
-            directory.mkdir(parents=True)
-            with contextlib.suppress(KeyError, PermissionError):
-                os.chown(directory, -1, grp.getgrnam(settings.group).gr_gid)
-            directory.chmod(0o2750)
+        if directory.is_dir():
+            return
+        # Made aside and renamed: the other part, started at the same moment, never sees it half made.
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", dir=directory.parent))
+        with contextlib.suppress(KeyError, PermissionError):
+            os.chown(fresh, -1, grp.getgrnam(settings.group).gr_gid)
+        fresh.chmod(0o2750)
+        try:
+            fresh.rename(directory)
+        except OSError:
+            fresh.rmdir()
+            if not directory.is_dir():  # else the other part was faster
+                raise
     except OSError as error:
         raise ConfigError(f"run_dir {directory}: cannot be made: {error.strerror}") from error
 

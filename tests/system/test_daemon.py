@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -231,3 +232,15 @@ def part_pid(running: Installation, part: str) -> int:
     match = re.search(rf"{part} pid=([0-9]+)", running.errors("run"))
     assert match is not None
     return int(match[1])
+
+
+def test_parts_started_at_the_same_moment_find_the_run_directory_whole(tmp_path: Path) -> None:
+    for number in range(5):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        with contextlib.closing(Installation(directory)) as installation:
+            for part in ("watch", "respond"):
+                installation.start(part)
+            installation.ready()
+            assert installation.run_dir.stat().st_mode & 0o7777 == 0o2750
+            assert [path.name for path in directory.iterdir() if path.name.startswith("run.")] == []
