@@ -45,7 +45,7 @@ venv() {
 prepare
 # systemd's journal tools and zstd: for the journal source, and for logs that were rotated into .zst
 # shellcheck disable=SC2086 # a list of names
-need $demo_packages python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd
+need $demo_packages python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate
 need_exim light heavy
 venv debian
 debian=$venv/bin/python
