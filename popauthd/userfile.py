@@ -1,7 +1,8 @@
 """A file with a list of users (userlist.py), read again when it changes.
 
 At the start a file that cannot be used is an error. Later, a change that cannot be used leaves the last good
-list in force, and is told once.
+list in force, and is told once. A change counts when the file has stayed the same from one look to the
+next, some two seconds: of a list that is being written, the users not yet there would lose what stands.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from popauthd.userlist import UserList, parse
 FILE_BYTES = 16 << 20
 LOOK_EVERY_SECONDS = 1.0
 
+Identity = tuple[int, ...]
+
 
 class UserFile:
     """The list in the file `path`; `users` is the one in force. key: the setting's name, for messages."""
@@ -28,14 +31,16 @@ class UserFile:
         self._what = f"{key} {path}"
         self._path = path
         self._clock = clock
-        self._seen: tuple[int, ...] = ()
-        self._said = ""
+        self._read_as: Identity = ()  # what was read last, well or not
+        self._seen: Identity = ()  # at the last look
         self._look_at = 0.0
 
     def load(self) -> str:
         """Read it for the first time; returns a note for the administrator. Raises ConfigError."""
         try:
-            return self._read()
+            data, self._read_as = _contents(self._path)
+            self._seen = self._read_as
+            return self._take(data)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{self._what}: {_words(error)}") from error
 
@@ -45,38 +50,49 @@ class UserFile:
         if now < self._look_at:
             return ""
         self._look_at = now + LOOK_EVERY_SECONDS
+        before, self._seen = self._seen, _look(self._path)
+        if self._seen == self._read_as or self._seen != before:
+            return ""
         try:
-            if _identity(os.stat(self._path)) == self._seen:  # noqa: PTH116 - every second
+            data, as_what = _contents(self._path)
+            if as_what != self._seen:  # it is being written
                 return ""
-            note = self._read()
-            self._said = ""
+            self._read_as = as_what
+            return self._take(data)
         except (OSError, ValueError) as error:
-            note = f"{self._what}: {_words(error)}; the last good list stays in force"
-            if note == self._said:
-                return ""
-            self._said = note
-        return note
+            self._read_as = self._seen
+            return f"{self._what}: {_words(error)}; the last good list stays in force"
 
-    def _read(self) -> str:
-        # Not blocking: a FIFO in the file's place must not stop the daemon.
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_BYTES:
-                raise ValueError(f"not a plain file of at most {FILE_BYTES >> 20} MiB")
-            text = file.read(FILE_BYTES)
-        self._seen = _identity(status)
+    def _take(self, data: bytes) -> str:
         try:
-            self.users = parse(text.decode("utf-8"))
+            self.users = parse(data.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8 at byte {error.start}") from error
-        if not self.users:
-            return f"{self._what}: no entries"
-        return f"{self._what}: {len(self.users)} entries"
+        nobody = "" if any(on for _entry, on in self.users.entries()) else "; nobody is in the list"
+        return f"{self._what}: {len(self.users) or 'no'} entries{nobody}"
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _contents(path: str) -> tuple[bytes, Identity]:
+    """The bytes of a plain file, and what it was after they were read. Raises OSError or ValueError."""
+    # Not blocking: a FIFO in the file's place must not stop the daemon.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_BYTES:
+            raise ValueError(f"not a plain file of at most {FILE_BYTES >> 20} MiB")
+        return file.read(FILE_BYTES), _identity(os.fstat(descriptor))
+
+
+def _look(path: str) -> Identity:
+    """What the file is now; the number of the error if it cannot be told."""
+    try:
+        return _identity(os.stat(path))  # noqa: PTH116 - every second
+    except OSError as error:
+        return (error.errno or 0,)
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _words(error: OSError | ValueError) -> str:

@@ -114,25 +114,70 @@ class Clock:
         return self.now
 
 
+def settled(file: UserFile) -> str:
+    """What is said once the file has stayed the same for two looks; and nothing more after that."""
+    assert file.refresh() == "", "a change is not taken at the first look"
+    note = file.refresh()
+    assert [file.refresh(), file.refresh()] == ["", ""], "told once"
+    return note
+
+
 def test_a_changed_file_is_read_again_and_a_bad_one_leaves_the_last_list(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text("anna\n")
     file = UserFile("users_file", str(path), Clock())
     assert file.load() == f"users_file {path}: 1 entries"
-    assert file.refresh() == ""
+    assert [file.refresh(), file.refresh()] == ["", ""]
     path.write_text("anna\nbob\n")
-    assert "2 entries" in file.refresh()
+    assert "2 entries" in settled(file)
     assert file.users.holds("bob")
     path.write_text("anna\nbob x\n")
-    assert "line 2" in file.refresh()
-    assert file.refresh() == "", "told once"
+    assert "line 2" in settled(file)
     assert file.users.holds("bob"), "the last good list"
     path.unlink()
-    assert "cannot be read" in file.refresh()
-    assert file.refresh() == ""
+    assert "cannot be read" in settled(file)
     assert file.users.holds("bob")
     path.write_text("anna\nbob\ncarl\n")
+    assert "3 entries" in settled(file)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "fifo").rename(path)
+    assert "not a plain file" in settled(file)
+    assert file.users.holds("carl")
+
+
+def test_a_file_that_is_being_written_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("anna\nbob\n")
+    file = UserFile("users_file", str(path), Clock())
+    file.load()
+    with path.open("w") as slowly:  # as an editor or a shell's > does: first of all it is empty
+        assert file.refresh() == ""
+        assert file.users.holds("bob")
+        for user in ("anna", "bob", "carl"):
+            print(user, file=slowly, flush=True)
+            assert file.refresh() == ""
+            assert file.users.holds("bob")
     assert "3 entries" in file.refresh()
+
+
+def test_a_file_of_the_same_size_and_age_in_its_place_is_noticed(tmp_path: Path) -> None:
+    path, other = tmp_path / "users", tmp_path / "other"
+    path.write_text("anna\n")
+    other.write_text("carl\n")
+    file = UserFile("users_file", str(path), Clock())
+    file.load()
+    age = path.stat().st_mtime_ns
+    os.utime(other, ns=(age, age))
+    other.rename(path)
+    assert "1 entries" in settled(file)
+    assert file.users.holds("carl")
+
+
+@pytest.mark.parametrize("text", ["# nobody yet\n", "!anna\n", ""])
+def test_a_list_without_anybody_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "users"
+    path.write_text(text)
+    assert UserFile("users_file", str(path)).load().endswith("; nobody is in the list")
 
 
 def test_a_file_is_looked_at_once_a_second_at_most(tmp_path: Path) -> None:
