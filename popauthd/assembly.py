@@ -116,14 +116,15 @@ def build(settings: Config, sources: Sequence[SourceConfig]) -> Watcher:
     """Open everything. Raises ConfigError or StoreError; what is open then ends with the process."""
     healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
     listed = HostList(settings.host_list_path) if settings.host_list else None
+    users = user_files(settings)
     return Watcher(
         limits(settings),
         Books(settings.books_path, rules(settings)),
         Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run),
         [_follow(source) for source in sources],
         history_seconds=settings.history_seconds,
-        notes=[note for note in healed if note],
-        user_files=user_files(settings),
+        notes=[*(note for note in healed if note), *users.warnings()],
+        user_files=users,
         lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
         pushed=settings.post_login or bool(settings.auth_policy_listen),
     )

@@ -68,8 +68,13 @@ class UserFile:
             self.users = parse(data.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8 at byte {error.start}") from error
-        nobody = "" if any(on for _entry, on in self.users.entries()) else "; nobody is in the list"
-        return f"{self._what}: {len(self.users) or 'no'} entries{nobody}"
+        return self.warning() or f"{self._what}: {len(self.users)} entries"
+
+    def warning(self) -> str:
+        """What an administrator should know of the list in force, or ""."""
+        if any(on for _entry, on in self.users.entries()):
+            return ""
+        return f"{self._what}: {len(self.users) or 'no'} entries; nobody is in the list"
 
 
 def _contents(path: str) -> tuple[bytes, Identity]:
@@ -114,6 +119,10 @@ class UserFiles:
         """Read again what has changed; returns notes, none if nothing has."""
         notes = [file.refresh() for file in (self._users, self._denied) if file is not None]
         return [note for note in notes if note]
+
+    def warnings(self) -> list[str]:
+        """What an administrator should know of the lists in force."""
+        return [text for file in (self._users, self._denied) if file is not None and (text := file.warning())]
 
     def applied(self, limits: Limits) -> Limits:
         """The limits with the lists that are in force."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from popauthd import config
-from popauthd.assembly import followed, recogniser
+from popauthd.assembly import followed, recogniser, user_files
 from popauthd.cli.common import Commands, settings
 
 
@@ -25,6 +25,8 @@ def check(options: argparse.Namespace) -> int:
     sources = followed(loaded)
     for source in sources:
         recogniser(source)
+    for warning in user_files(loaded).warnings():
+        print(f"note: {warning}")
     print(f"the configuration is right; it follows {', '.join(source.name for source in sources)}")
     return 0
 

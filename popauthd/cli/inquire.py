@@ -57,7 +57,7 @@ def explain(books: Books, wanted: str, now: int, *, may: bool) -> None:
         revoked = {row: reading.revoked_at(row.address, row.user) for row in rows}
         held = {(address, user) for key in keys(wanted) for address, user, _at in reading.open_sessions(key)}
         shared = [found for key in keys(wanted) if (found := reading.shared(key)) and found.until]
-        refusal = reading.refusal(wanted)
+        refused = [last for key in keys(wanted) if (last := reading.refusal(key)) is not None]
     books.close()
     for row in rows[:10]:
         through = f", through {row.address}" if row.address != wanted else ""
@@ -69,6 +69,7 @@ def explain(books: Books, wanted: str, now: int, *, may: bool) -> None:
         print("  no login from this address is remembered; has its user fetched mail, and from this address?")
     elif not may and not shared:
         print("  to relay again: fetch mail from this address, then send")
+    refusal = max(refused, key=lambda last: last.at or 0, default=None)
     if refusal is not None and refusal.at is not None:
         why = {**FORMAT_REASONS, **POLICY_REASONS}.get(refusal.reason, "")
         user = f" by {safe(refusal.user)}" if refusal.user else ""

@@ -71,6 +71,12 @@ def test_a_list_that_cannot_be_read_at_the_start_is_an_error_of_the_configuratio
     assert f"deny_users {tmp_path}/none: cannot be read" in installation.errors("watch")
 
 
+def test_a_list_with_nobody_in_it_is_told_at_the_start(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("!anna\n")
+    installation = start(f'users_file = "{tmp_path}/users"')
+    assert any("nobody is in the list" in note for note in installation.status()["notes"])
+
+
 def test_a_network_excluded_over_a_restart_loses_what_stood(start: Start) -> None:
     installation = start("")
     installation.write(login_line(A), login_line(B))

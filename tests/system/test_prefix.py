@@ -88,6 +88,9 @@ def test_revoking_an_address_closes_its_network(installation: Installation) -> N
     installation.write(login_line("192.0.2.7"))
     in_the_list(installation, "192.0.2.7")
     assert everybody_says(installation, "2001:db8:1:2::7") == {"no"}, "an older login stays revoked"
+    said = installation.ctl("check", "2001:db8:1:2::8").stdout.decode()
+    assert "last refused login" in said
+    assert ": revoked. " in said, "what was refused under the network's key is told for its addresses"
 
 
 def test_a_network_with_an_address_that_is_never_granted_is_not_opened_whole(installation: Installation) -> None:

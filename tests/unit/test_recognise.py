@@ -57,3 +57,14 @@ def test_config_check_finds_a_format_that_is_not_known(
     config.write_text(f'[[source]]\npath = "{log}"\nformats = ["qmail"]\n')
     assert main(["config", "check", "--config", str(config)]) == 78
     assert "format 'qmail' is not known; use courier" in capsys.readouterr().err
+
+
+def test_config_check_reads_the_lists_of_users(capsys: pytest.CaptureFixture[str], tmp_path: Path, log: Path) -> None:
+    config, users = tmp_path / "popauthd.toml", tmp_path / "users"
+    config.write_text(f'users_file = "{users}"\n[[source]]\npath = "{log}"\n')
+    for text, code, said in (("anna\n", 0, ""), ("!anna\n", 0, "nobody is in the list"), ("an na\n", 78, "line 1")):
+        users.write_text(text)
+        assert main(["config", "check", "--config", str(config)]) == code
+        captured = capsys.readouterr()
+        assert said in captured.out + captured.err
+        assert ("note: users_file" in captured.out) is (text == "!anna\n")
