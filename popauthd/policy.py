@@ -37,13 +37,14 @@ NEVER: tuple[tuple[str, str], ...] = (
 _NEVER = tuple((ipaddress.ip_network(net), reason) for net, reason in NEVER)
 
 
-REMEMBERED = 65536  # addresses
+REMEMBERED = 32768  # addresses, some 13 MiB
 
 
 class Standing(NamedTuple):
     """What an address alone decides. client: None if it is not exactly one address.
 
-    address: its canonical text. barred: why nobody may have it granted, or "". whole_site: whether its /64 may be.
+    address: its canonical text. barred: why nobody may have it granted, or "". site: its /64, if the limits grant
+    such. whole_site: whether all of that may be granted.
     """
 
     client: address.Address | None
@@ -215,9 +216,9 @@ def standing(text: str, limits: Limits) -> Standing:
 
 def _stand(client: address.Address, limits: Limits) -> Standing:
     site, whole = "", False
-    if isinstance(client, ipaddress.IPv6Address):
+    if limits.ipv6_prefix == 64 and isinstance(client, ipaddress.IPv6Address):
         net = address.net64(client)
-        site, whole = str(net), limits.ipv6_prefix == 64 and not _splits(net, limits)
+        site, whole = str(net), not _splits(net, limits)
     always = address.inside(client, limits.always)
     return Standing(client, str(client), _nobodys(client, limits), always, lifetime(client, limits), site, whole)
 

@@ -140,6 +140,37 @@ def test_a_64_never_opens_an_address_that_its_own_login_would_not(
         assert neighbour.address == verdict.address
 
 
+@given(
+    st.builds(
+        Login,
+        st.integers(-(1 << 40), 1 << 40),
+        st.one_of(st.text(max_size=50), st.ip_addresses().map(str)),
+        st.text(max_size=20),
+        st.sampled_from(["imap", "pop3", "smtp", ""]),
+        st.one_of(st.text(max_size=12), st.sampled_from(["PLAIN", "ANONYMOUS", " anonymous\t"])),
+        st.booleans(),
+        local_address=st.one_of(st.text(max_size=50), st.ip_addresses().map(str)),
+    ),
+    st.sampled_from([64, 128]),
+    st.booleans(),
+)
+def test_whatever_a_login_says_it_is_judged(login: Login, prefix: int, strict: bool) -> None:
+    limits = Limits(ipv6_prefix=prefix, require_tls=strict, refuse_mechanisms=("LOGIN",) if strict else ())
+    verdict = decide(login, limits, NOW)
+    if isinstance(verdict, Refusal):
+        assert verdict.reason in policy.REASONS
+        return
+    client = address.parse(login.address)
+    assert client is not None
+    assert client.is_loopback is client.is_multicast is client.is_link_local is False
+    assert verdict.address in address.keys(str(client))
+    assert verdict.address != str(address.parse(login.local_address))
+    assert verdict.user
+    assert login.method.strip().upper() != "ANONYMOUS"
+    assert verdict.expires_at == login.at + 900 > NOW
+    assert login.tls or not strict
+
+
 def test_what_is_remembered_of_an_address_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "REMEMBERED", 3)
     limits = Limits()

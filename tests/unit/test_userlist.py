@@ -94,13 +94,29 @@ def test_a_wrong_line_is_named(text: str) -> None:
         parse("# comment\n" + text)
 
 
-@given(
-    st.dictionaries(st.from_regex(r"\A[a-z]{1,3}(@[a-z]{1,2})?\Z"), st.booleans()),
-    st.from_regex(r"\A[A-Za-z]{1,3}(@[a-z]{1,2})?\Z"),
-)
-def test_a_list_holds_exactly_its_users(entries: dict[str, bool], user: str) -> None:
+NAME = st.from_regex(r"\A[a-b]{1,2}\Z")
+ENTRY = st.one_of(NAME, st.builds("{}@{}".format, NAME, NAME), NAME.map("@{}".format), st.just("*"))
+
+
+@given(st.dictionaries(ENTRY, st.booleans()), st.one_of(NAME, st.builds("{}@{}".format, NAME, NAME)), st.booleans())
+def test_a_list_holds_exactly_its_users(entries: dict[str, bool], user: str, shouting: bool) -> None:
     text = "".join(f"{'' if inside else '!'}{name}\n" for name, inside in entries.items())
-    assert parse(text).holds(user) is entries.get(user.lower(), False)
+    fitting = [entry for entry in entries if entry in (user, "*") or (entry[0] == "@" and user.endswith(entry))]
+    exact_first = sorted(fitting, key=lambda entry: (entry != user, entry == "*"))
+    wanted = entries[exact_first[0]] if exact_first else False
+    assert parse(text).holds(user.upper() if shouting else user) is wanted
+    assert parse(text.upper()).holds(user) is wanted
+
+
+@given(st.text(max_size=60), st.text(max_size=10))
+def test_a_list_of_anything_is_read_or_refused_by_line(text: str, user: str) -> None:
+    try:
+        found = parse(text)
+    except ValueError as error:
+        assert str(error).startswith("line ")
+        return
+    assert found.holds(user) in (True, False)
+    assert all(name.isprintable() and " " not in name for name, _inside in found.entries())
 
 
 class Clock:
