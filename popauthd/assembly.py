@@ -40,12 +40,12 @@ USUAL_LOGS = (
 
 def followed(settings: Config) -> tuple[SourceConfig, ...]:
     """The sources to follow: the configured ones; or the journal if Dovecot logs there; or a usual log; or the
-    journal all the same, as Dovecot may not have logged anything yet.
+    journal all the same, as Dovecot may not have logged anything yet. None of their own accord beside a push source.
 
     Raises ConfigError, saying where it looked, if nothing is configured and nothing is found.
     """
-    if settings.sources:
-        return settings.sources
+    if settings.sources or settings.post_login or settings.auth_policy_listen:
+        return settings.sources  # whoever chose what nobody can forge gets no syslog beside it unasked
     if dovecot_logs_here():
         return (plain_source(type="journal"),)
     for path in USUAL_LOGS:

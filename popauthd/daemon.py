@@ -105,6 +105,7 @@ def watch(settings: config.Config, parent: int) -> None:
     """Run the watcher until told to stop, or until the process `parent` is gone (0: nobody's child)."""
     # The stores and log libraries are the watcher's alone: respond must not pay for them.
     from popauthd.assembly import build, build_waker, followed
+    from popauthd.pushing import Pushing
 
     sources = followed(settings)
     signals = Signals()
@@ -120,16 +121,19 @@ def watch(settings: config.Config, parent: int) -> None:
         listener = stack.enter_context(listen(settings.control_path, 0o600))
         control = ControlServer(listener, lambda request: handle(watcher, request), selector)
         stack.callback(control.close)
+        pushing = Pushing(settings, watcher, selector)
+        stack.callback(pushing.close)
         for descriptor, process in watcher.descriptors():
             selector.register(descriptor, selectors.EVENT_READ, process)
         # journald tells of a record up to a quarter of a second late, though it can be read at once
         poll_seconds = JOURNAL_POLL_SECONDS if any(source.type == "journal" for source in sources) else POLL_SECONDS
-        log.info("watching %s", ", ".join(source.name for source in sources))
+        log.info("watching %s", ", ".join([source.name for source in sources] + pushing.names))
         more = True
         while not signals.stop and parent in (0, os.getppid()):
             for key, _events in selector.select(0 if more else poll_seconds):
                 key.data()
             waker.tend()
+            pushing.tend()
             more = watcher.turn()
             control.drop_slow()
     log.info("stopped")

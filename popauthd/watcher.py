@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ log = logging.getLogger("popauthd.watch")
 CHUNKS_A_TURN = 8  # of each source, so that control and sweeping come to their turn while catching up
 FORGET_EVERY_SECONDS = 600
 READER_CHECK_SECONDS = 60
+COUNT_EVERY_SECONDS = 5.0
 NOTES = 20  # kept for status
 SAMPLE = 160  # characters of a line that is shown
 
@@ -86,6 +87,7 @@ class Watcher:
         self._caught_up = False
         self._offset = 0
         self._forget_at = 0
+        self._count_at = 0.0
         self._readers_at = 0.0
         self._quiet = Quiet(log)
 
@@ -223,12 +225,17 @@ class Watcher:
     def enter(self, login: Login, source: str) -> bool:
         """Enter a login that Dovecot itself told; True once its grant is published, False if it is refused.
 
+        It opens no session to be held: only a log tells of its end, and a log that does tells of its beginning.
         Raises StoreError if it cannot be entered now; it is not kept.
         """
         now = self.now()
         batch = Batch(source)
-        batch.learn([login], self.limits, now, holding=self._holding, twice=self._twice)
+        batch.learn([login], self.limits, now, holding=False, twice=self._twice)
         return not self._enter(batch).refused
+
+    def count(self, names: Mapping[str, int]) -> None:
+        """Count what was heard and led to no login; entered with the next batch, or before long."""
+        self._uncounted.update(names)
 
     def _housekeeping(self) -> None:
         now = self.now()
@@ -248,6 +255,11 @@ class Watcher:
             self._readers_at = time.monotonic() + READER_CHECK_SECONDS
             self.books.check_readers()
             self.publisher.check_readers()
+        if self._uncounted and time.monotonic() >= self._count_at:
+            self._count_at = time.monotonic() + COUNT_EVERY_SECONDS
+            with self.books.writing() as writing:
+                writing.count(dict(self._uncounted), now)
+            self._uncounted.clear()
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY_SECONDS
             with self.books.writing() as writing:

@@ -52,7 +52,7 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid=mail gid=mail home={root}/mail/%u
+  args = uid=mail gid=mail home={root}/mail/%u popauthd_session=%{{session}} popauthd_tls=%c
 }}
 """
 V24 = """
@@ -73,6 +73,8 @@ userdb static {{
     uid = mail
     gid = mail
     home = {root}/mail/%{{user}}
+    popauthd_session = %{{session}}
+    popauthd_tls = %{{secured}}
   }}
 }}
 """

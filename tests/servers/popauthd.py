@@ -17,7 +17,8 @@ grant_loopback = true
 group = "{group}"
 run_dir = "{run_dir}"
 state_dir = "{state_dir}"
-
+"""
+SOURCE = """
 [[source]]
 type = "file"
 path = "{log}"
@@ -27,8 +28,8 @@ path = "{log}"
 class Popauthd:
     """The daemon: not started yet; `start("run")`, or "watch" and "respond" each by itself."""
 
-    def __init__(self, place: Place, log: Path, lifetime: str = "15m", settings: str = "") -> None:
-        """settings: more lines of the configuration."""
+    def __init__(self, place: Place, log: Path | None, lifetime: str = "15m", settings: str = "") -> None:
+        """log: what to follow, None for nothing. settings: more lines of the configuration."""
         self.place = place
         # Not made here: the daemon makes them, with the modes that let Exim in and nobody else.
         self.run_dir = place.root / "run"
@@ -36,7 +37,8 @@ class Popauthd:
         self.config = place.root / "popauthd.toml"
         self.config.write_text(
             settings
-            + CONFIG.format(lifetime=lifetime, group=USER, run_dir=self.run_dir, state_dir=self.state_dir, log=log)
+            + CONFIG.format(lifetime=lifetime, group=USER, run_dir=self.run_dir, state_dir=self.state_dir)
+            + ("" if log is None else SOURCE.format(log=log))
         )
 
     @property

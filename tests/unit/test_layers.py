@@ -14,10 +14,10 @@ PACKAGE = ROOT / "popauthd"
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist"),
-    ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice"),
+    ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile"),
     ("batch", "lostends", "publisher", "watcher", "responder"),
-    ("commands", "assembly"),
+    ("commands", "assembly", "pushing"),
     ("daemon",),
     ("cli", "__main__"),
 )
@@ -25,6 +25,8 @@ WITHIN_A_FLOOR = {
     ("kinds", "address"),
     ("settings", "kinds"),
     ("formats", "stamps"),
+    ("http", "protocol"),
+    ("pushes", "protocol"),
     ("watcher", "batch"),
     ("watcher", "publisher"),
     ("watcher", "lostends"),
@@ -37,7 +39,20 @@ THIRD_PARTY = {
     "systemd": {"sources"},
 }
 # Core rooms: no I/O, no clock of their own.
-PURE = ("model", "address", "kinds", "settings", "stamps", "formats", "policy", "protocol", "alarm", "twice")
+PURE = (
+    "model",
+    "address",
+    "kinds",
+    "settings",
+    "stamps",
+    "formats",
+    "policy",
+    "protocol",
+    "alarm",
+    "twice",
+    "pushes",
+    "http",
+)
 IMPURE = {"os", "socket", "subprocess", "selectors", "threading", "pathlib", "io", "logging"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

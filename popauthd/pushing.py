@@ -1,0 +1,64 @@
+"""The push sources in the watcher: opens their listeners, hands it each login, and what they counted."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+from collections import Counter
+
+from popauthd.config import Config
+from popauthd.control import listen
+from popauthd.errors import ConfigError
+from popauthd.sources import policyserver, push
+from popauthd.watcher import Watcher
+
+
+class Pushing:
+    """Serves what is configured, maybe nothing, through `selector`. Raises ConfigError if it cannot be opened."""
+
+    def __init__(self, settings: Config, watcher: Watcher, selector: selectors.BaseSelector) -> None:
+        self._watcher = watcher
+        self._selector = selector
+        self._servers: list[push.PushServer | policyserver.PolicyServer] = []
+        self._stack = contextlib.ExitStack()
+        with contextlib.ExitStack() as stack:
+            if settings.post_login:
+                self._add(self._script(settings, stack), stack)
+            if settings.auth_policy_listen:
+                self._add(self._policy(settings, stack), stack)
+            self._stack = stack.pop_all()
+
+    def _script(self, settings: Config, stack: contextlib.ExitStack) -> push.PushServer:
+        allowed = push.uids(settings.push_users)
+        # run_dir's group may reach it, or nobody else; then SO_PEERCRED decides.
+        listener = stack.enter_context(listen(settings.push_path, 0o660 if allowed else 0o600))
+        return push.PushServer(listener, lambda login: self._watcher.enter(login, push.NAME), self._selector, allowed)
+
+    def _policy(self, settings: Config, stack: contextlib.ExitStack) -> policyserver.PolicyServer:
+        if not settings.auth_policy_secret_file:
+            raise ConfigError("auth_policy_listen: needs auth_policy_secret_file, as any local user can connect")
+        secret = policyserver.read_secret(settings.auth_policy_secret_file)
+        listener = stack.enter_context(policyserver.listen(settings.auth_policy_listen))
+        return policyserver.PolicyServer(
+            listener, lambda login: self._watcher.enter(login, policyserver.NAME), self._selector, secret
+        )
+
+    def _add(self, server: push.PushServer | policyserver.PolicyServer, stack: contextlib.ExitStack) -> None:
+        stack.callback(server.close)
+        self._servers.append(server)
+
+    @property
+    def names(self) -> list[str]:
+        """What is served, for the log."""
+        return [server.name for server in self._servers]
+
+    def tend(self) -> None:
+        """Drop slow clients and have the watcher count what was heard; call it now and then."""
+        for server in self._servers:
+            server.drop_slow()
+            self._watcher.count(server.counts)
+            server.counts = Counter()
+
+    def close(self) -> None:
+        """Close every client and listener."""
+        self._stack.close()
