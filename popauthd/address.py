@@ -46,6 +46,17 @@ def keys(text: str) -> tuple[str, ...]:
     return (text,) if isinstance(client, ipaddress.IPv4Address) else (text, str(net64(client)))
 
 
+def key(text: str) -> str | None:
+    """Read an address or an IPv6 /64 as a key of the relay map, or None if it is neither."""
+    head, slash, length = text.partition("/")
+    client = parse(head)
+    if client is None or not slash:
+        return None if client is None else str(client)
+    if length != "64" or isinstance(client, ipaddress.IPv4Address) or net64(client).network_address != client:
+        return None
+    return str(net64(client))
+
+
 def network(text: str) -> Network:
     """Read an address or a network in CIDR form (`192.0.2.0/24`, `2001:db8::/32`).
 

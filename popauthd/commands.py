@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from popauthd import __version__, address
+from popauthd.books import Reading
 from popauthd.errors import UsageError
-from popauthd.policy import REASONS, never_reason
+from popauthd.policy import REASONS, lifetime, never_reason
 from popauthd.text import safe
 from popauthd.watcher import Watcher
 
@@ -29,7 +31,7 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     client = _client(request)
     if watcher.publisher.dry_run:
         raise UsageError("dry_run is set in the configuration: nothing is published, not even a grant by hand")
-    seconds = request.get("seconds", watcher.limits.lifetime_seconds)
+    seconds = request.get("seconds", lifetime(client, watcher.limits))
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= LONGEST_GRANT_SECONDS:
         raise UsageError(f"a grant lasts between 1 second and {LONGEST_GRANT_SECONDS // 86400} days")
     if reason := never_reason(client, watcher.limits):
@@ -54,9 +56,8 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(user, str) and user:
             closed, whom = writing.revoke_user(user, now), f"user={safe(user)}"
         else:
-            client = str(_client(request))
-            stood = [writing.revoke_address(key, now) for key in address.keys(client)]
-            closed, whom = sum(stood), f"address={client}"
+            key = _key(request)
+            closed, whom = sum(writing.revoke_address(one, now) for one in _with(key, writing)), f"address={key}"
         writing.count({"revoked": closed}, now)
         watcher.publisher.apply(writing.changes)
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
@@ -72,6 +73,23 @@ def handle(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     if command is None:
         raise UsageError(f"unknown command; known are {', '.join(COMMANDS)}")
     return command(watcher, request)
+
+
+def _with(key: str, reading: Reading) -> set[str]:
+    """The keys to revoke with one: its /64 as well, or all addresses in it. LIMIT: for a /64 reads all logins once."""
+    if not key.endswith("/64"):
+        return set(address.keys(key))
+    net = ip_network(key)
+    known = {row.address for row in reading.logins() if ":" in row.address and "/" not in row.address}
+    return {key, *(one for one in known if ip_address(one) in net)}
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    text = request.get("address")
+    key = address.key(text) if isinstance(text, str) else None
+    if key is None:
+        raise UsageError(f"{safe(str(text))} is not an IPv4 or IPv6 address, nor an IPv6 /64")
+    return key
 
 
 def _client(request: Mapping[str, Any]) -> address.Address:

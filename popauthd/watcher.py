@@ -85,6 +85,7 @@ class Watcher:
         self._many_ways = pushed or len(followed) > 1
         self._twice = Twice() if self._many_ways else None
         self._caught_up = False
+        self._judge_due = False
         self._offset = 0
         self._forget_at = 0
         self._count_at = 0.0
@@ -274,9 +275,12 @@ class Watcher:
             self._note(note, now)
         if notes and self._user_files is not None:
             self.limits = self._user_files.applied(self.limits)
+            self._judge_due = True
+        if self._judge_due:
             with self.books.writing() as writing:
                 self._judge_again(writing, now)
                 self.publisher.apply(writing.changes)
+            self._judge_due = False  # not before: a full disk must not leave excluded users what stands
 
     def _judge_again(self, writing: Writing, now: int) -> None:
         """A login that stands ends when the administrator has excluded its user or its address since."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from popauthd import address
 from popauthd.cli.common import Commands, ask_watcher, client
 from popauthd.errors import UsageError
 from popauthd.kinds import duration_ms
@@ -18,7 +19,7 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     grant_parser.set_defaults(run=grant)
     revoke_parser = commands.add_parser("revoke", parents=[common], help="take back every grant made up to now")
     whom = revoke_parser.add_mutually_exclusive_group(required=True)
-    whom.add_argument("address", metavar="ADDRESS", nargs="?", help="revoke this address")
+    whom.add_argument("address", metavar="ADDRESS", nargs="?", help="this address, or an IPv6 /64 with all in it")
     whom.add_argument("--user", help="revoke this user; others on the same addresses keep theirs")
     whom.add_argument("--all", action="store_true", help="revoke everybody")
     revoke_parser.set_defaults(run=revoke)
@@ -45,7 +46,7 @@ def revoke(options: argparse.Namespace) -> int:
     elif options.user is not None:
         reply, whom = ask_watcher(options, command="revoke", user=options.user), safe(options.user)
     else:
-        whom = client(options.address)
+        whom = options.address if address.key(options.address) else client(options.address)
         reply = ask_watcher(options, command="revoke", address=whom)
     print(f"revoked {whom}: {reply['addresses']} address(es) could relay until now; a newer login opens again")
     return 0

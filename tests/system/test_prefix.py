@@ -93,6 +93,18 @@ def test_revoking_an_address_closes_its_network(installation: Installation) -> N
     assert ": revoked. " in said, "what was refused under the network's key is told for its addresses"
 
 
+def test_a_network_is_revoked_with_every_address_in_it(installation: Installation) -> None:
+    installation.write(login_line("2001:db8:1:2::7"), login_line("2001:db8:1:4::7"))
+    assert installation.ctl("grant", "2001:db8:1:2::9").returncode == 0
+    in_the_list(installation, '"2001:db8:1:2::/64"')
+    assert installation.ctl("revoke", "2001:db8:1:2::/64").returncode == 0
+    assert set(installation.listed()) == {"2001:db8:1:4::/64"}
+    for wrong in ("2001:db8:1:2::7/64", "2001:db8::/32", "192.0.2.0/24"):
+        done = installation.ctl("revoke", wrong)
+        assert done.returncode == 64, wrong
+        assert b"not an" in done.stderr
+
+
 def test_a_network_with_an_address_that_is_never_granted_is_not_opened_whole(installation: Installation) -> None:
     installation.write(login_line("2001:db8:1:9::7"))
     in_the_list(installation, '"2001:db8:1:9::7"')
