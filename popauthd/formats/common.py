@@ -1,4 +1,4 @@
-"""Many lines at once: takes the logins of the most common form out of a block.
+"""Many lines at once: takes the logins and session ends of the most common form out of a block.
 
 The pattern covers a part of what the strict grammar (recogniser.py, dovecot.py) takes, with the
 same values; everything else is left in the gaps between its matches, for the strict reader. The
@@ -15,20 +15,25 @@ import re
 
 from popauthd import address, stamps
 from popauthd.formats import dovecot, framing, shapes
-from popauthd.model import Login, Refusal
+from popauthd.model import Ignored, Login, Refusal, SessionEnd
 
 REMEMBERED = 65536  # addresses
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PLAIN = re.compile(_BYTE + (r"\." + _BYTE) * 3)  # what address.parse makes of IPv4, three times as fast
 _ADDRESS = r"([0-9A-Fa-f.:]{2,45})"  # looked at more closely when it is new
 _TEXT = (
-    r"(imap|pop3)-login: LEVEL(?:Login|Logged in): user=<([^<>\x00\r\n]{1,1024})>,"
+    r"(?:(imap|pop3)-login: LEVEL(?:Login|Logged in): user=<([^<>\x00\r\n]{1,1024})>,"
     r" method=((?!ANONYMOUS,)[A-Z0-9_-]{1,20}), rip=" + _ADDRESS + r", lip=" + _ADDRESS + r", mpid=[0-9]{1,10}"
-    r"(, secured|, TLS)?(?:, session=<([A-Za-z0-9+/:._@-]{1,255})>)?(?=\n)"
+    r"(, secured|, TLS)?(?:, session=<([A-Za-z0-9+/:._@-]{1,255})>)?"
+    # No colon and no angle bracket but in their places: an end that carries a login's text is for the strict reader.
+    r"|(imap|pop3)\(([^<>:\x00-\x1f\x7f]{0,1024})\)<[0-9]{1,10}><([A-Za-z0-9+/:._@-]{1,255})>: LEVEL"
+    r"Disconnected: [A-Za-z0-9 =/,.()+_-]{0,1024})(?=\n)"
 )
 # `Nov 23 21:00:00`, or 19 bytes of ISO 8601, its fraction (dropped) and its offset.
 _STAMP = r"(?:([^\n]{15})|([^\n]{19})(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})) "
 _OWN_STAMP = r"([^\n]{15}|[^\n]{19})()() "
+
+Known = Login | SessionEnd | Refusal | Ignored
 
 
 class Common:
@@ -64,15 +69,19 @@ class Common:
         """
         return self._pattern.split("\n" + block.decode("latin-1"))
 
-    def events(self, parts: list[str], now: int, written_after: int | None) -> list[Login | Refusal]:
-        """The logins in what `split` gave, in order; a refusal where the stamp does not hold."""
+    def events(self, parts: list[str], now: int, written_after: int | None) -> list[Known]:
+        """One event for each match in what `split` gave, in order; another where the stamp does not hold."""
         times: dict[str, int | None] = {}
-        events: list[Login | Refusal] = []
+        events: list[Known] = []
         known, name = self._known, dovecot.NAME
         columns = (parts[column :: self.width] for column in range(1, self.width))
-        for stamp, iso, zone, service, user, method, rip, lip, secured, session in zip(*columns, strict=True):
+        for stamp, iso, zone, service, user, method, rip, lip, secured, session, ends, who, ended in zip(
+            *columns, strict=True
+        ):
             if zone:
                 stamp = iso + zone
+            if ends:
+                user = who
             if not user.isascii():
                 user = user.encode("latin-1").decode("utf-8", "backslashreplace")
             if stamp in times:
@@ -80,7 +89,9 @@ class Common:
             else:
                 at = times[stamp] = self._read(stamp.encode("latin-1"), now, written_after)
             if at is None:
-                events.append(self._refusal(stamp.encode("latin-1"), user))
+                events.append(self._refusal(stamp.encode("latin-1"), user, bool(ends)))
+            elif ends:
+                events.append(SessionEnd(at, ended, user, ends, name))
             elif (rip in known or self._learn(rip)) and (lip in known or self._learn(lip)):
                 events.append(Login(at, rip, user, service, method, secured == ", TLS", session or "", lip, name))
             else:
@@ -101,8 +112,8 @@ class Common:
             return None
         return self._stamps.read(stamp, now, written_after)
 
-    def _refusal(self, stamp: bytes, user: str) -> Refusal:
+    def _refusal(self, stamp: bytes, user: str, end: bool) -> Refusal | Ignored:
         """As the strict reader puts it: a stamp that is none leaves the line without a head."""
         if self._is_stamp.fullmatch(stamp) is None:
-            return Refusal(self._framer.why_not(stamp + b" "))
+            return Ignored("other") if end else Refusal(self._framer.why_not(stamp + b" "))
         return Refusal("bad-stamp", user=user, format=dovecot.NAME)

@@ -26,16 +26,26 @@ from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 NAME, OLD_NAME = "dovecot", "dovecot-0.99"
 
 # Cheap test, on the line in lower case: read() gives something that matters only if one of these is there.
-TRIGGERS = (b"rip=", b"login: ", b"logged in: ", b"disconnected", b"logged out", b"connection closed")
+TRIGGERS = (
+    b"rip=",
+    b"login: ",
+    b"logged in: ",
+    b"disconnected",
+    b"logged out",
+    b"connection closed",
+    b"server shutting",
+)
 
 _SUCCESS = re.compile(rb"log(?:in|ged in): [a-z_]+=|-login: (?:info: )?log(?:in|ged in): ")
 _PROCESS = re.compile(rb"(?P<service>imap|pop3|managesieve|submission)-login: (?:(?P<level>" + LEVEL + rb"): )?")
 _WORD = re.compile(rb"(?:Login|Logged in): ")
 _REPEATED = re.compile(rb"message repeated [0-9]+ times: \[")
+# 2.4 and late 2.3 say `Disconnected: ` and the reason, early 2.3 the reason alone (client_destroy and
+# client_disconnect in src/imap, src/pop3, src/imap-hibernate); then come the statistics, as configured.
 _END = re.compile(
-    rb"(?P<service>imap|pop3)\((?P<user>[^<>\x00-\x1f\x7f]*)\)<[0-9]{1,10}>"
+    rb"(?P<service>imap|pop3)(?:-hibernate)?\((?P<user>[^<>\x00-\x1f\x7f]*)\)<[0-9]{1,10}>"
     rb"<(?P<session>[A-Za-z0-9+/:._@-]{1,255})>: (?P<level>Info: )?"
-    rb"(?:Disconnected: |Disconnected for inactivity|Logged out |Connection closed)"
+    rb"(?:Disconnected: |Disconnected for inactivity|Logged out |Connection closed|Server shutting down\.)[^\x00\r\n]*"
 )
 # Beginnings of what a login process says about anything but a success.
 _FAILURES = (
@@ -90,7 +100,7 @@ def read(frame: Frame, at: int) -> Event | None:
 def _other_process(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
     if looks_like_login(text.lower()):
         return Refusal("repeated" if _REPEATED.match(text) else "wrong-process", at, format=NAME)
-    end = _END.match(text)
+    end = _END.fullmatch(text)
     if end is None or level is not None or (levelled and end["level"] is None):
         return None
     return SessionEnd(at, end["session"].decode(), _text(end["user"]), _PROTOCOLS[end["service"]], NAME)

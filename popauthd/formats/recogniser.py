@@ -1,7 +1,7 @@
 """Lines in, events out: the recogniser of one source.
 
 `line` is the whole truth, and `block` the same verdicts for many lines at once: a pattern takes the
-logins of the most common form out of the block, what lies between them is looked at only if a
+logins and session ends of the most common form out of the block, what lies between them is looked at only if a
 trigger is in it, and then line by line.
 
 Never raises, touches nothing but its own cache, and takes time in proportion to the bytes: every
@@ -110,15 +110,15 @@ class Recogniser:
             events = (self.line(raw, now, written_after) for raw in block.split(b"\n")[:-1])
             return [event for event in events if not isinstance(event, Ignored)], count
         parts = self._common.split(block)
-        logins = self._common.events(parts, now, written_after)
-        merged: list[Matter] = []
+        known = self._common.events(parts, now, written_after)
+        merged: list[Event] = []
         taken = 0
         for before, event in self._between(parts[:: self._common.width], now, written_after):
-            merged += logins[taken:before]
+            merged += known[taken:before]
             taken = before
             merged.append(event)
-        merged += logins[taken:]
-        return merged, count
+        merged += known[taken:]
+        return [event for event in merged if not isinstance(event, Ignored)], count
 
     def _between(self, gaps: list[str], now: int, written_after: int | None) -> list[tuple[int, Matter]]:
         """The events that matter in the gaps, in order, each with the number of its gap."""

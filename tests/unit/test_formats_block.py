@@ -46,7 +46,7 @@ PIECES = [
     b"Login: ", b"Logged in: ", b"login: ", b"imap-login: ", b"Info: ", b"dovecot: ", b"mx1 ", b"[1]", b"=", b" ",
     b"6.6.6.6", b"::1", b"Nov 23 21:00:00 ", b"Nov 31 ", b"25:00:00", b"2026-11-23T21:00:00Z ", b"{", b"}", b'"',
     b"session=<x>", b"method=ANONYMOUS", b"TLS", b"secured", b"<22>", b"message repeated 2 times: [", b"Disconnected: ",
-    b".", b":", b"0", b"1", b"-", b"a" * 300, b"proxy(",
+    b".", b":", b"0", b"1", b"-", b"a" * 300, b"proxy(", b"imap(a)<1><s>: ", b"Disconnected: ", b"Logged out in=1 ",
 ]  # fmt: skip
 
 
