@@ -111,6 +111,29 @@ need_exim() {
     done
 }
 
+# need_server NAME PACKAGE...: unpacks a mail server, with the libraries that are missing here, below
+# .cache/servers/NAME. Nothing is installed or configured: the machine's Dovecot stays.
+need_server() {
+    server=$cache/servers/$1
+    shift
+    [ ! -e "$server" ] || return 0
+    say "fetching $*"
+    apt_update
+    fetched=$cache/deb/server-${server##*/}
+    rm -rf "$fetched" "$server.new"
+    mkdir -p "$fetched" "$server.new"
+    cd "$fetched" || fail "cannot enter $fetched"
+    wanted=$(apt-get -s -q -y -o APT::Install-Recommends=false install "$@" 2>>"$apt_log" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    # shellcheck disable=SC2086 # a list of names
+    apt download $wanted
+    cd "$root" || fail "cannot enter $root"
+    for package in "$fetched"/*.deb; do
+        dpkg-deb -x "$package" "$server.new" || fail "cannot unpack $package"
+    done
+    chmod -R u-s "$server.new"
+    mv "$server.new" "$server"
+}
+
 # unpack PACKAGE DIRECTORY FILE: FILE tells whether it is there.
 unpack() {
     [ -e "$2/$3" ] && return 0

@@ -47,6 +47,8 @@ prepare
 # shellcheck disable=SC2086 # a list of names
 need $demo_packages python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate
 need_exim light heavy
+need_server courier courier-imap courier-pop
+need_server perdition perdition
 venv debian
 debian=$venv/bin/python
 venv newest watchdog pygtail lmdb

@@ -41,7 +41,8 @@ ROWS = (
         read=SENTENCE.read,
         triggers=(b"login, ",),
         looks_like_login=_looks,
+        real="courier-imap 5.0.13, courier-pop 1.0.16",
         since="Courier-IMAP 1.x to 5.x",
-        source="courier-libs imap/imaplogin.c, imap/pop3login.c; Wazuh for the form without port; samples only",
+        source="courier-libs imap/imaplogin.c, imap/pop3login.c; Wazuh for the form without port",
     ),
 )

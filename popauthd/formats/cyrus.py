@@ -88,7 +88,7 @@ ROWS = (
         triggers=(b"login: ", b"user logged in"),
         looks_like_login=_looks,
         since="Cyrus IMAP 2.2 to 3.8",
-        source="cyrus-imapd imap/imapd.c, imap/pop3d.c; samples only",
+        source="cyrus-imapd imap/imapd.c, imap/pop3d.c; lines of 3.6.1 as samples only, no test runs it",
         prefixed=True,
     ),
     Format(

@@ -39,6 +39,10 @@ class Links:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def forget(self, name: str, frame: Frame) -> None:
+        """What a process's first line said is in doubt: another line of it could not be read."""
+        self._waiting.pop((name, frame.host, frame.program, frame.pid), None)
+
     def join(self, name: str, half: Came | Passed, frame: Frame, at: int) -> Login | Refusal | Ignored:
         """Remember a first line; make a login of a second. name: the format's."""
         key = (name, frame.host, frame.program, frame.pid)

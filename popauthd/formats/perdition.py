@@ -51,8 +51,9 @@ ROWS = (
         read=SENTENCE.read,
         triggers=(b"auth:",),
         looks_like_login=_looks,
+        real="2.2",
         since="Perdition 1.17 to 2.2",
-        source="horms/perdition perdition/perdition.c; fail2ban's samples; samples only",
+        source="horms/perdition perdition/perdition.c; fail2ban's samples",
     ),
     Format(
         name="perdition-old",

@@ -219,6 +219,8 @@ class Recogniser:
         name, outcome = _first(rows, frame, at or 0) if len(rows) == 1 else _only(rows, frame, at or 0)
         if outcome is None:
             return Ignored("other")
+        if isinstance(outcome, Refusal) or at is None:
+            self.links.forget(name, frame)
         if at is not None:
             if isinstance(outcome, Came | Passed):
                 return self.links.join(name, outcome, frame, at)

@@ -22,7 +22,8 @@ _TAG = rb"(?P<program>" + PROGRAM + rb")(?:\[(?P<pid>[0-9]{1,10})\])?: "
 _MONTH = rb"(?P<stamp>" + stamps.MONTH_STAMP + rb") "
 _ISO = rb"(?P<stamp>" + stamps.ISO_STAMP + rb") "
 _HOST = rb"(?P<host>" + HOST + rb") "
-_SD = rb'(?:-|(?:\[(?:[^\]"\\]|"(?:[^"\\]|\\.)*")*\])+)'  # RFC 5424 6.3: quotes may hold an escaped ]
+_SD_NAME = rb"[!#-<>-\\^-~]{1,32}"  # RFC 5424 6.3: printable, but = ] and the quote
+_SD = rb"(?:-|(?:\[" + _SD_NAME + rb"(?: " + _SD_NAME + rb'="(?:[^"\\\]]|\\.)*")*\])+)'
 
 
 @dataclass(frozen=True, slots=True)
