@@ -12,7 +12,7 @@ from popauthd.formats.plain import PORTS, USER, Sentence, carries
 from popauthd.formats.row import Format
 
 _PROTOCOLS = {b"POP3": "pop3", b"POP3S": "pop3", b"IMAP4": "imap", b"IMAP4S": "imap"}
-_QUOTED = rb'"[^"\x00-\x1f\x7f]{0,255}"'
+_QUOTED = rb'"[^\x00-\x20\x7f"<=>]{0,255}"'  # a server, or another user: no blank
 _looks = carries(rb"auth: ?[0-9a-f.:]{2,52}->")
 
 SENTENCE = Sentence(

@@ -97,7 +97,8 @@ def defensible(line: bytes, login: Login) -> bool:
             bytes(inner) if isinstance(inner, list) else str(inner).removesuffix("\n").encode("utf-8", "surrogatepass")
         )
     if re.match(rb"imap-login: [0-9]|pop3-login: [0-9]", text):
-        return text.endswith(b" Info: Login: " + login.user.encode() + b" [" + login.address.encode() + b"]")
+        whole = text.decode("utf-8", "backslashreplace")
+        return whole.endswith(f" Info: Login: {login.user} [{login.address}]")
     for word in (b"-login: Login: ", b"-login: Info: Login: ", b"-login: Logged in: ", b"-login: Info: Logged in: "):
         head, found, message = text.partition(word)
         if found and b"<" not in re.sub(rb"^<[0-9]{1,3}>1 |<[a-z0-9]+\.[a-z0-9]+> ", b"", head) and b"ogin" not in head:
