@@ -86,6 +86,7 @@ class Watcher:
         self._twice = Twice() if self._many_ways else None
         self._caught_up = False
         self._judge_due = False
+        self._ends_missed = False
         self._offset = 0
         self._forget_at = 0
         self._count_at = 0.0
@@ -249,6 +250,7 @@ class Watcher:
             with self.books.writing() as writing:
                 if renewal_due:  # before sweeping, so that what is held does not blink
                     writing.renew(now)
+                    self._mind_the_ends(logged=writing.ends_are_logged(now), now=now)
                 writing.sweep(now)
                 writing.recount(now)
                 self.publisher.apply(writing.changes)
@@ -268,6 +270,15 @@ class Watcher:
         if self._lost_ends is not None and self._caught_up:
             self._lost_ends.tend(self.books, now, lambda writing: self.publisher.apply(writing.changes))
         self.publisher.tend(self.books)
+
+    def _mind_the_ends(self, *, logged: bool, now: int) -> None:
+        if not logged and not self._ends_missed:
+            self._note(
+                "sessions are not held: the log has not yet told of the end of one (Dovecot 2.2 never does, nor one "
+                "whose mail_log_prefix lacks the session)",
+                now,
+            )
+        self._ends_missed = not logged
 
     def _mind_the_users(self, now: int) -> None:
         notes = self._user_files.refresh() if self._user_files is not None else []

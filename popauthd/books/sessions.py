@@ -8,6 +8,9 @@ the expiry is a lifetime from then.
 `held` has for each login (address NUL user) `renew_at` and a line `session login_at lifetime` for each open
 session. `sessions` leads from the session id to that login, or says `-ended_at` of one that has ended: its
 opening line may be read after its closing line, or again from a second source, and must not open it anew.
+
+Sessions are held only while the log is known to tell of their ends: Dovecot 2.2, or a changed mail_log_prefix,
+names a session when it begins and never again. The last end that fitted a login is kept in `meta`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from popauthd.model import Grant
 OPEN_AT_MOST = 64  # sessions of one login; the oldest is given up
 SETTLED_SECONDS = 10  # a login's line may be there before Dovecot counts its connection
 RENEW_AT_MOST = 2000  # logins a transaction
+ENDS_SECONDS = 7 * 86400  # so long the log is believed to tell of ends after it did
+ENDS_NOTED_SECONDS = 3600  # how exactly that is kept
 ENDED_SECONDS = 600  # how long an ended session is known, for opening lines that come after it or a second time
 
 
@@ -63,6 +68,7 @@ class Sessions(Entries):
         self._remember_ended(name, at, now)
         if key is None:
             return
+        self._note_end(now)
         renew_at, sessions = self._held(key)
         self._put_held(key, renew_at, renew_at, [held for held in sessions if held.session != name])
         for held in sessions:
@@ -79,8 +85,17 @@ class Sessions(Entries):
                 self.end_session(session, ended_at, now)
                 return
             self._remember_ended(name, ended_at, now)
+        self._note_end(now)
         held = Held(name, grant.login_at, grant.expires_at - grant.login_at)
         self._extend(login_key(grant.address, grant.user), held, min(ended_at, now), now)
+
+    def _note_end(self, now: int) -> None:
+        if now - int(self._get("meta", b"ends") or 0) >= ENDS_NOTED_SECONDS:
+            self._put("meta", b"ends", b"%d" % now)
+
+    def ends_are_logged(self, now: int) -> bool:
+        """Whether the log has told, within the last week, of the end of a session whose login it told of."""
+        return now - int(self._get("meta", b"ends") or 0) < ENDS_SECONDS
 
     def _remember_ended(self, name: bytes, at: int, now: int) -> None:
         self._put("sessions", name, b"-%d" % at)
@@ -90,7 +105,9 @@ class Sessions(Entries):
         """Lift the expiry of logins with open sessions whose turn it is; returns how many there were.
 
         Call it only when every log is read to its end, or a session may be held whose end lies unread.
+        Where the log does not tell of ends, nothing is lifted.
         """
+        lifting = self.ends_are_logged(now)
         keys = self._due("renew", now, RENEW_AT_MOST)
         for entry in keys:
             key = entry[8:]
@@ -98,7 +115,7 @@ class Sessions(Entries):
             row = self._login(key)
             revoked_at = self.revoked_at(row.address, row.user) if row else now
             still = [held for held in sessions if held.login_at > revoked_at and self._cap(held) > now]
-            for held in still:
+            for held in still if lifting else ():
                 self._extend(key, held, now, now)
             for held in set(sessions) - set(still):
                 self._delete("sessions", held.session)

@@ -11,7 +11,7 @@ import pytest
 
 from popauthd.sources.who import Who
 from tests.helpers import eventually
-from tests.servers.clients import Session
+from tests.servers.clients import LOGIN, Session
 from tests.servers.dovecot import Dovecot
 from tests.servers.place import Place, Server, wait_for
 from tests.servers.popauthd import Popauthd
@@ -36,6 +36,7 @@ def site() -> Iterator[Site]:
         dovecot = Dovecot(place)
         popauthd = Popauthd(place, dovecot.log, f"{LIFETIME}s")
         parts = popauthd.start("watch", "respond")
+        assert LOGIN["pop3"]("127.0.3.9", dovecot.ports["pop3"])  # shows that the log tells of ends
         yield Site(dovecot, popauthd, parts["watch"])
 
 

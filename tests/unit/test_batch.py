@@ -79,8 +79,11 @@ def test_the_session_of_a_refused_login_leaves_nothing_behind(books: Books) -> N
 
 def test_a_login_read_late_is_held_by_its_session_once_everything_is_read(books: Books) -> None:
     """The watcher was away for two hours; the client has been connected all the time."""
+    enter(books, replace(LOGIN, session="s0", user="bob"), ended("s0", NOW + 1), now=NOW + 1)
     _, entered = enter(books, LOGIN, now=NOW + 7200)
     assert [refusal.reason for refusal in entered.refused] == ["expired"]
+    with books.writing() as writing:
+        writing.sweep(NOW + 7200)
     assert expiry_and_held(books) == (None, 1)
     with books.writing() as writing:
         writing.renew(NOW + 7200)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popauthd.books import Books, Rules
-from popauthd.books.sessions import ENDED_SECONDS, OPEN_AT_MOST
+from popauthd.books.sessions import ENDED_SECONDS, ENDS_SECONDS, OPEN_AT_MOST
 from popauthd.model import Grant
 
 A = "192.0.2.10"
@@ -26,8 +26,15 @@ def login(at: int = NOW, user: str = "alice", address: str = A) -> Grant:
 @pytest.fixture
 def books(tmp_path: Path) -> Iterator[Books]:
     opened = Books(str(tmp_path / "books.mdb"), Rules(hold_seconds=CAP))
+    prove(opened)
     yield opened
     opened.close()
+
+
+def prove(books: Books) -> None:
+    """Let the log show that it tells of ends."""
+    begin(books, "first", login(NOW - 100_000, "somebody", "192.0.2.250"))
+    end(books, "first", NOW - 99_000)
 
 
 def begin(books: Books, session: str, grant: Grant) -> None:
@@ -92,6 +99,7 @@ def test_a_lost_closing_line_costs_at_most_the_cap(books: Books) -> None:
 
 def test_a_session_shorter_than_the_lifetime_is_capped_as_well(tmp_path: Path) -> None:
     books = Books(str(tmp_path / "short.mdb"), Rules(hold_seconds=60))
+    prove(books)
     begin(books, "s1", login())
     live(books, NOW, NOW + LIFETIME)
     assert expiry(books, NOW + LIFETIME - 1) == NOW + LIFETIME
@@ -204,6 +212,27 @@ def test_after_a_restart_of_the_machine_no_session_is_open(books: Books) -> None
     assert expiry(books, NOW + LIFETIME) is None
 
 
+def test_a_log_that_never_tells_of_an_end_holds_nothing(tmp_path: Path) -> None:
+    books = Books(str(tmp_path / "old.mdb"), Rules(hold_seconds=CAP))
+    begin(books, "s1", login())
+    end(books, "another", NOW + 10)  # the end of nothing we know proves nothing
+    live(books, NOW, NOW + LIFETIME)
+    assert expiry(books, NOW + LIFETIME) is None
+    begin(books, "s2", login(NOW + 5000, "bob", "192.0.2.11"))
+    end(books, "s2", NOW + 5001)
+    live(books, NOW + 5001, NOW + 6000)
+    assert expiry(books, NOW + 6000) is not None, "now it is known that ends are told"
+    books.close()
+
+
+def test_a_log_that_tells_of_ends_no_more_is_believed_for_a_week(books: Books) -> None:
+    with books.reading() as reading:
+        proved = int(reading._get("meta", b"ends") or 0)
+    with books.writing() as writing:
+        assert writing.ends_are_logged(proved + ENDS_SECONDS - 1)
+        assert not writing.ends_are_logged(proved + ENDS_SECONDS)
+
+
 def test_the_plain_rule_knows_no_sessions(tmp_path: Path) -> None:
     books = Books(str(tmp_path / "plain.mdb"))
     begin(books, "s1", login())
@@ -235,6 +264,7 @@ def test_any_history_of_sessions_gives_what_a_small_model_gives(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
 ) -> None:
     books = Books(str(tmp_path_factory.mktemp("m") / "books.mdb"), Rules(hold_seconds=7200))
+    prove(books)
     now, opened, ended, revoked_at, number = NOW, {}, [], 0, 0
     for what, which, seconds in steps:
         if what == "login":

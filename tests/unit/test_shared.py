@@ -107,6 +107,10 @@ def test_a_session_does_not_reopen_a_shared_address(tmp_path: Path) -> None:
             grant = login(f"u{number}", NOW + number)
             writing.grant(grant)
             writing.open_session(f"s{number}", grant, NOW + number)
+        elsewhere = login("x", NOW, "192.0.2.250")  # shows that ends are logged
+        writing.grant(elsewhere)
+        writing.open_session("first", elsewhere, NOW)
+        writing.end_session("first", NOW, NOW)
     for at in range(NOW, NOW + 7000, 100):
         with books.writing() as writing:
             writing.renew(at)
