@@ -13,6 +13,25 @@ from popauthd.sources import policyserver, push
 from popauthd.watcher import Watcher
 
 
+def check(settings: Config) -> list[str]:
+    """The names of the push sources that are configured. Raises ConfigError if one could not be opened."""
+    names = []
+    if settings.post_login:
+        push.uids(settings.push_users)
+        names.append(push.NAME)
+    if settings.auth_policy_listen:
+        policyserver.place(settings.auth_policy_listen)
+        _secret(settings)
+        names.append(policyserver.NAME)
+    return names
+
+
+def _secret(settings: Config) -> bytes:
+    if not settings.auth_policy_secret_file:
+        raise ConfigError("auth_policy_listen: needs auth_policy_secret_file, as any local user can connect")
+    return policyserver.read_secret(settings.auth_policy_secret_file)
+
+
 class Pushing:
     """Serves what is configured, maybe nothing, through `selector`. Raises ConfigError if it cannot be opened."""
 
@@ -35,9 +54,7 @@ class Pushing:
         return push.PushServer(listener, lambda login: self._watcher.enter(login, push.NAME), self._selector, allowed)
 
     def _policy(self, settings: Config, stack: contextlib.ExitStack) -> policyserver.PolicyServer:
-        if not settings.auth_policy_secret_file:
-            raise ConfigError("auth_policy_listen: needs auth_policy_secret_file, as any local user can connect")
-        secret = policyserver.read_secret(settings.auth_policy_secret_file)
+        secret = _secret(settings)
         listener = stack.enter_context(policyserver.listen(settings.auth_policy_listen))
         return policyserver.PolicyServer(
             listener, lambda login: self._watcher.enter(login, policyserver.NAME), self._selector, secret

@@ -1,44 +1,52 @@
-"""Pairs logins that are told in two ways (by a log and by Dovecot itself), so that each is counted once.
+"""Pairs logins that are told in several ways (by a log and by Dovecot itself), so that each is counted once.
 
-Only counting is at stake: entering a login twice changes nothing. Bounded: what finds no partner within
-PAIR_SECONDS is forgotten.
+Only counting is at stake: entering a login twice changes nothing. Bounded: what is PAIR_SECONDS old is
+forgotten.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from popauthd.model import Login
 
 PAIR_SECONDS = 60
 ABOUT_SECONDS = 5  # how far the two tellings may lie apart where one has no session id
 REMEMBERED = 20_000  # (address, user) pairs
+REMEMBERED_OF_ONE = 100  # logins of such a pair
+
+
+@dataclass(slots=True)
+class _Told:
+    ways: set[str]
+    session: str
+    at: int
 
 
 class Twice:
-    """Remembers the logins of the last minute that were told in one way only."""
+    """Remembers the logins of the last minute, and in which ways each was told."""
 
     def __init__(self) -> None:
-        self._alone: OrderedDict[tuple[str, str], list[tuple[str, str, int]]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str], list[_Told]] = OrderedDict()
 
     def first(self, way: str, login: Login, client: str) -> bool:
         """Whether this login has not been told in another way before. client: its address, canonical."""
         key = client, login.user
-        waiting = [entry for entry in self._alone.pop(key, []) if abs(entry[2] - login.at) <= PAIR_SECONDS]
-        found = next((entry for entry in waiting if entry[0] != way and _same(entry, login)), None)
+        told = [entry for entry in self._told.pop(key, []) if abs(entry.at - login.at) <= PAIR_SECONDS]
+        found = next((entry for entry in told if way not in entry.ways and _same(entry, login)), None)
         if found is not None:
-            waiting.remove(found)
+            found.ways.add(way)
+            found.session = found.session or login.session
         else:
-            waiting.append((way, login.session, login.at))
-        if waiting:
-            self._alone[key] = waiting
-            while len(self._alone) > REMEMBERED:
-                self._alone.popitem(last=False)
+            told.append(_Told({way}, login.session, login.at))
+        self._told[key] = told[-REMEMBERED_OF_ONE:]
+        while len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
         return found is None
 
 
-def _same(entry: tuple[str, str, int], login: Login) -> bool:
-    _way, session, at = entry
-    if session and login.session:
-        return session == login.session
-    return abs(at - login.at) <= ABOUT_SECONDS
+def _same(entry: _Told, login: Login) -> bool:
+    if entry.session and login.session:
+        return entry.session == login.session
+    return abs(entry.at - login.at) <= ABOUT_SECONDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from popauthd import config
+from popauthd import config, pushing
 from popauthd.assembly import followed, recogniser, user_files
 from popauthd.cli.common import Commands, settings
 
@@ -27,7 +27,8 @@ def check(options: argparse.Namespace) -> int:
         recogniser(source)
     for warning in user_files(loaded).warnings():
         print(f"note: {warning}")
-    print(f"the configuration is right; it follows {', '.join(source.name for source in sources)}")
+    names = [source.name for source in sources] + pushing.check(loaded)
+    print(f"the configuration is right; it follows {', '.join(names)}")
     return 0
 
 

@@ -49,23 +49,29 @@ NAME = "auth-policy"
 Enter = Callable[[Login], bool]
 
 
-def listen(place: str) -> socket.socket:
-    """A listening socket at `127.0.0.1:PORT` or `[::1]:PORT`. Raises ConfigError for any other place."""
-    match = PLACE.fullmatch(place)
+def place(text: str) -> tuple[str, int]:
+    """Read `127.0.0.1:PORT` or `[::1]:PORT`. Raises ConfigError for any other place."""
+    match = PLACE.fullmatch(text)
     try:
         host = ipaddress.ip_address((match[1] or match[2]) if match else "")
     except ValueError:
         host = None
     if match is None or host is None or not host.is_loopback or int(match[3]) > 65535:
-        raise ConfigError(f'auth_policy_listen: {place!r} is no loopback address and port, such as "127.0.0.1:4001"')
-    listener = socket.socket(socket.AF_INET if host.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        raise ConfigError(f'auth_policy_listen: {text!r} is no loopback address and port, such as "127.0.0.1:4001"')
+    return str(host), int(match[3])
+
+
+def listen(text: str) -> socket.socket:
+    """A socket that listens at a `place`. Raises ConfigError."""
+    where = place(text)
+    listener = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((str(host), int(match[3])))
+        listener.bind(where)
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise ConfigError(f"auth_policy_listen: cannot listen on {place}: {error.strerror}") from error
+        raise ConfigError(f"auth_policy_listen: cannot listen on {text}: {error.strerror}") from error
     return listener
 
 

@@ -6,6 +6,7 @@ import imaplib
 import poplib
 import smtplib
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,10 +43,19 @@ class _Pop3(poplib.POP3):
         return socket.create_connection((self.host, self.port), timeout, (self._source, 0))
 
 
-def pop3_login(source: str, port: int, user: str = USER, password: str = PASSWORD) -> bool:
+def _context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def pop3_login(source: str, port: int, user: str = USER, password: str = PASSWORD, *, tls: bool = False) -> bool:
     """Log in and out over POP3; False if the server refuses the password."""
     client = _Pop3(source, port)
     try:
+        if tls:
+            client.stls(_context())
         client.user(user)
         client.pass_(password)
         client.quit()
@@ -55,11 +65,25 @@ def pop3_login(source: str, port: int, user: str = USER, password: str = PASSWOR
     return True
 
 
-def imap_login(source: str, port: int, user: str = USER, password: str = PASSWORD) -> bool:
+def imap_login(source: str, port: int, user: str = USER, password: str = PASSWORD, *, tls: bool = False) -> bool:
     """Log in and out over IMAP; False if the server refuses the password."""
     client = _Imap(source, port)
     try:
+        if tls:
+            client.starttls(_context())
         client.login(user, password)
+        client.logout()
+    except imaplib.IMAP4.error:
+        client.shutdown()
+        return False
+    return True
+
+
+def imap_anonymous(source: str, port: int) -> bool:
+    """Log in and out over IMAP as anybody, without a password."""
+    client = _Imap(source, port)
+    try:
+        client.authenticate("ANONYMOUS", lambda _challenge: b"anybody")
         client.logout()
     except imaplib.IMAP4.error:
         client.shutdown()

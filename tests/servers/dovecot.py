@@ -79,11 +79,65 @@ userdb static {{
 }}
 """
 
+TLS = {
+    "2.3": "ssl = yes\nssl_cert = <{root}/cert.pem\nssl_key = <{root}/key.pem\n",
+    "2.4": "ssl = yes\nssl_server_cert_file = {root}/cert.pem\nssl_server_key_file = {root}/key.pem\n",
+}
+# Users whose success is none: one that is passed on to a server that is not there, one that is not let in.
+NO_LOGINS = {
+    "2.3": """
+passdb {
+  driver = static
+  username_filter = passed-on*
+  args = proxy=y host=127.0.0.1 port=1 nopassword=y
+}
+passdb {
+  driver = static
+  username_filter = kept-out*
+  args = nologin nopassword=y
+}
+auth_mechanisms = plain anonymous
+""",
+    "2.4": """
+passdb passed-on {
+  driver = static
+  username_filter = passed-on*
+  fields {
+    proxy = yes
+    host = 127.0.0.1
+    port = 1
+    nopassword = yes
+  }
+}
+passdb kept-out {
+  driver = static
+  username_filter = kept-out*
+  fields {
+    nologin = yes
+    nopassword = yes
+  }
+}
+auth_mechanisms = plain anonymous
+""",
+}
+
+
+def tls(place: Place) -> str:
+    """The part of the configuration that offers TLS, with a certificate of its own."""
+    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
+    subprocess.run(["openssl", *request.split()], cwd=place.root, check=True, capture_output=True)
+    return TLS[branch()].format(root=place.root)
+
 
 def version() -> str:
     """The installed Dovecot's version, as 2.3.19.1 or 2.4.1."""
     done = subprocess.run([BINARY, "--version"], capture_output=True, text=True, check=True)
     return done.stdout.split()[0].split("-")[0]
+
+
+def branch() -> str:
+    """The installed Dovecot's branch, 2.3 or 2.4, by which its snippets are named."""
+    return "2.3" if version().startswith("2.3.") else "2.4"
 
 
 class Dovecot:
@@ -100,13 +154,10 @@ class Dovecot:
         users.write_text(f"{USER}:{PASSWORD}\n")
         users.chmod(0o644)
         self.log = self.root / "log/info.log"
-        old = self.version.startswith("2.3.")
-        text = COMMON + V23 if old else V24 + COMMON
+        text = COMMON + V23 if branch() == "2.3" else V24 + COMMON
         self.config = self.root / "dovecot.conf"
         self.config.write_text(
-            text.format(root=self.root, version=self.version, **self.ports)
-            + self._logging("2.3" if old else "2.4")
-            + extra
+            text.format(root=self.root, version=self.version, **self.ports) + self._logging(branch()) + extra
         )
         environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")}
         self.server: Server = place.start("dovecot.server", [BINARY, "-F", "-c", self.config], environment)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 from pathlib import Path
 
-from tests.servers.dovecot import version
+from tests.servers.dovecot import branch
 from tests.servers.exim import TREE, replaced
-from tests.servers.place import Place
+from tests.servers.place import Place, listens
 
 SECRET = "0123456789abcdef-secret"
-
-
-def branch() -> str:
-    """The installed Dovecot's branch, as snippets are named."""
-    return "2.3" if version().startswith("2.3.") else "2.4"
 
 
 def post_login(place: Place, socket: Path, user: str = "dovecot") -> str:
@@ -36,6 +33,14 @@ def auth_policy(place: Place, port: int) -> str:
     return replaced(
         text, [("127.0.0.1:4001/", f"127.0.0.1:{port}/"), ("/etc/dovecot/popauthd-secret.conf", str(secret))]
     )
+
+
+def listening(place: Place, snippet: str) -> bool:
+    """Whether something listens where the snippet's Dovecot will tell of logins."""
+    if port := re.search(r"http://127\.0\.0\.1:([0-9]+)/", snippet):
+        return listens("127.0.0.1", int(port[1]))
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(place.root / "run/push.sock")) == 0
 
 
 def secret_file(place: Place) -> Path:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import pytest
 
 from popauthd.relaymap import MapReader
-from tests.servers.clients import LOGIN
-from tests.servers.dovecot import Dovecot
-from tests.servers.place import Place, free_port, wait_for
+from tests.servers.clients import LOGIN, imap_anonymous
+from tests.servers.dovecot import NO_LOGINS, Dovecot, branch, tls
+from tests.servers.place import Place, Server, free_port, wait_for
 from tests.servers.popauthd import Popauthd
-from tests.servers.pushes import auth_policy, post_login, secret_file
+from tests.servers.pushes import auth_policy, listening, post_login, secret_file
 
 pytestmark = pytest.mark.system
 
@@ -33,6 +33,13 @@ class Site:
     way: str
     dovecot: Dovecot
     popauthd: Popauthd
+    snippet: str
+
+    def start(self, part: str = "watch") -> Server:
+        """Start a part of popauthd, and wait until it can be told."""
+        started = self.popauthd.start(part)[part]
+        wait_for(lambda: listening(self.place, self.snippet), "popauthd to listen")
+        return started
 
     def today(self) -> dict[str, int]:
         """Today's counters."""
@@ -44,24 +51,26 @@ class Site:
         return self.today().get(name, 0)
 
 
-def make(place: Place, way: str, settings: str = "", *, follow: bool = False) -> Site:
-    """Dovecot with the snippet, and popauthd set up for it but not started."""
+def make(
+    place: Place, way: str, settings: str = "", dovecots: str = "", *, user: str = "dovecot", follow: bool = False
+) -> Site:
+    """Dovecot with the snippet, and popauthd set up for it but not started. settings, dovecots: more for each."""
     run_dir, port = place.root / "run", free_port()
     if way == "post-login":
-        extra = post_login(place, run_dir / "push.sock")
+        extra = post_login(place, run_dir / "push.sock", user)
         settings += 'post_login = true\npush_users = ["dovecot"]\n'
     else:
         extra = auth_policy(place, port)
         settings += f'auth_policy_listen = "127.0.0.1:{port}"\nauth_policy_secret_file = "{secret_file(place)}"\n'
-    dovecot = Dovecot(place, extra)
-    return Site(place, way, dovecot, Popauthd(place, dovecot.log if follow else None, settings=settings))
+    dovecot = Dovecot(place, extra + dovecots)
+    return Site(place, way, dovecot, Popauthd(place, dovecot.log if follow else None, settings=settings), extra)
 
 
 @pytest.fixture(scope="module", params=WAYS)
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     with Place() as place:
         made = make(place, request.param)
-        made.popauthd.start("run")
+        made.start("run")
         yield made
 
 
@@ -112,7 +121,7 @@ def test_nobody_is_kept_from_mail_by_a_popauthd_that_is(way: str, state: str) ->
     with Place() as place:
         site = make(place, way)
         if state != "never there":
-            watcher = site.popauthd.start("watch")["watch"]
+            watcher = site.start()
             watcher.signal_group(signal.SIGKILL if state == "killed" else signal.SIGSTOP)
         for protocol in PROTOCOLS:
             assert LOGIN[protocol]("127.0.0.10", site.dovecot.ports[protocol])
@@ -133,12 +142,10 @@ def test_nobody_is_kept_from_mail_by_garbage(way: str) -> None:
 
 def test_a_script_that_is_not_allowed_keeps_nobody_from_mail() -> None:
     with Place() as place:
-        dovecot = Dovecot(place, post_login(place, place.root / "run/push.sock", user="nobody"))
-        popauthd = Popauthd(place, None, settings='post_login = true\npush_users = ["dovecot"]\n')
-        popauthd.start("watch")
+        site = make(place, "post-login", user="nobody")
+        site.start()
         for protocol in PROTOCOLS:
-            assert LOGIN[protocol]("127.0.0.10", dovecot.ports[protocol])
-        site = Site(place, "post-login", dovecot, popauthd)
+            assert LOGIN[protocol]("127.0.0.10", site.dovecot.ports[protocol])
         wait_for(lambda: site.count("push.forbidden") == 2, "both to be counted")
 
 
@@ -146,11 +153,45 @@ def test_a_script_that_is_not_allowed_keeps_nobody_from_mail() -> None:
 def test_a_login_that_a_log_tells_of_as_well_is_counted_once(way: str) -> None:
     with Place() as place:
         site = make(place, way, follow=True)
-        site.popauthd.start("watch")
+        site.start()
         for protocol in PROTOCOLS:
             assert LOGIN[protocol]("127.0.0.10", site.dovecot.ports[protocol])
         wait_for(lambda: site.count("login") + site.count("login.twice") == 4, "both tellings of both")
         assert site.count("login") == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whether_a_login_came_under_tls_is_told(way: str) -> None:
+    with Place() as place:
+        site = make(place, way, "require_tls = true\n", tls(place))
+        site.start()
+        reader = MapReader(str(site.popauthd.map))
+        for protocol in PROTOCOLS:
+            plain, under_tls = (f"127.0.{number}.{1 + PROTOCOLS.index(protocol)}" for number in (1, 2))
+            assert LOGIN[protocol](plain, site.dovecot.ports[protocol])
+            assert LOGIN[protocol](under_tls, site.dovecot.ports[protocol], tls=True)
+            wait_for(lambda under_tls=under_tls: reader.expiry(under_tls) is not None, "the grant")  # type: ignore[misc]
+            assert reader.expiry(plain) is None
+        reader.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_success_that_lets_nobody_in_grants_nothing(way: str) -> None:
+    with Place() as place:
+        site = make(place, way, dovecots=NO_LOGINS[branch()])
+        site.start()
+        port = site.dovecot.ports["imap"]
+        assert not LOGIN["imap"]("127.0.0.11", port, "passed-on", "anything")
+        assert not LOGIN["imap"]("127.0.0.12", port, "kept-out", "anything")
+        assert imap_anonymous("127.0.0.13", port)
+        assert LOGIN["imap"]("127.0.0.14", port)
+        reader = MapReader(str(site.popauthd.map))
+        wait_for(lambda: reader.expiry("127.0.0.14") is not None, "the last login's grant")
+        assert [reader.expiry(f"127.0.0.{number}") for number in (11, 12, 13)] == [None] * 3
+        reader.close()
+        if way == "auth-policy":
+            wait_for(lambda: site.count("policy.proxied") == site.count("policy.nologin") == 1, "both to be counted")
+        wait_for(lambda: site.count("refused.anonymous") == 1, "the anonymous login to be counted")
 
 
 def _listener(site: Site) -> socket.socket:

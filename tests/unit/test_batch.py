@@ -121,6 +121,8 @@ TOLD = [
         2,
     ),
     ("two logins by each", [("log", LOGIN), ("log", LOGIN), ("push", LOGIN), ("push", LOGIN)], 2),
+    ("in three ways", [("log", LOGIN), ("post-login", LOGIN), ("auth-policy", LOGIN)], 1),
+    ("two logins, each in three ways", [(way, LOGIN) for way in ("log", "a", "b", "b", "log", "a")], 2),
     ("twice in one log", [("log", LOGIN), ("log", replace(LOGIN, session="s2"))], 2),
     ("other users", [("log", LOGIN), ("push", replace(LOGIN, user="bob"))], 2),
     ("mapped address", [("log", LOGIN), ("push", replace(LOGIN, address=f"::ffff:{A}"))], 1),
@@ -144,7 +146,7 @@ def test_what_finds_no_partner_is_forgotten() -> None:
     assert twice.first("push", replace(LOGIN, at=NOW + PAIR_SECONDS + 1), A)
     for number in range(REMEMBERED + 5):
         twice.first("log", replace(LOGIN, user=f"u{number}"), A)
-    assert len(twice._alone) == REMEMBERED
+    assert len(twice._told) == REMEMBERED
 
 
 def test_without_holding_sessions_are_not_looked_at(books: Books) -> None:
