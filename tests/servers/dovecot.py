@@ -52,7 +52,8 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid=mail gid=mail home={root}/mail/%u popauthd_session=%{{session}} popauthd_tls=%c
+  args = uid=mail gid=mail home={root}/mail/%u
+  override_fields = popauthd_session=%{{session}} popauthd_tls=%c
 }}
 """
 V24 = """
