@@ -14,6 +14,7 @@ from popauthd.formats import Reading, Recogniser
 from popauthd.formats.journal import UNIT
 from popauthd.heal import heal
 from popauthd.hostlist import HostList
+from popauthd.house import House
 from popauthd.lostends import LostEnds
 from popauthd.policy import Limits
 from popauthd.publisher import Publisher
@@ -117,17 +118,19 @@ def build(settings: Config, sources: Sequence[SourceConfig]) -> Watcher:
     healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
     listed = HostList(settings.host_list_path) if settings.host_list else None
     users = user_files(settings)
-    return Watcher(
+    books = Books(settings.books_path, rules(settings))
+    publisher = Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run)
+    house = House(
+        books,
+        publisher,
         limits(settings),
-        Books(settings.books_path, rules(settings)),
-        Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run),
-        [_follow(source) for source in sources],
         history_seconds=settings.history_seconds,
         notes=[*(note for note in healed if note), *users.warnings()],
         user_files=users,
         lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
-        pushed=settings.post_login or bool(settings.auth_policy_listen),
     )
+    pushed = settings.post_login or bool(settings.auth_policy_listen)
+    return Watcher(books, publisher, house, [_follow(source) for source in sources], pushed=pushed)
 
 
 def build_waker(sources: Sequence[SourceConfig], wake: Callable[[], None]) -> Waker:

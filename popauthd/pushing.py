@@ -73,7 +73,7 @@ class Pushing:
         """Drop slow clients and have the watcher count what was heard; call it now and then."""
         for server in self._servers:
             server.drop_slow()
-            self._watcher.count(server.counts)
+            self._watcher.house.count(server.counts)
             server.counts = Counter()
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ import pytest
 from popauthd.books import DATABASES, SCHEMA, Books
 from popauthd.formats import Reading, Recogniser
 from popauthd.heal import heal
+from popauthd.house import House
 from popauthd.policy import Limits
 from popauthd.publisher import Publisher
 from popauthd.relaymap import MapWriter
@@ -50,14 +51,9 @@ class World:
         heal(books, DATABASES, SCHEMA.decode())
         recogniser = Recogniser(Reading("dovecot-file"))
         source = LogFile(str(self.log), recogniser.stamp, clock=lambda: self.now)
-        watcher = Watcher(
-            LIMITS,
-            Books(books),
-            Publisher(MapWriter(relay_map)),
-            [Followed(source, recogniser)],
-            clock=lambda: self.now,
-            clock_offset=lambda: self.offset,
-        )
+        opened, publisher = Books(books), Publisher(MapWriter(relay_map))
+        house = House(opened, publisher, LIMITS, clock_offset=lambda: self.offset)
+        watcher = Watcher(opened, publisher, house, [Followed(source, recogniser)], clock=lambda: self.now)
         watcher.start()
         return watcher
 

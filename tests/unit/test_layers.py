@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile"),
-    ("batch", "lostends", "publisher", "watcher", "responder"),
+    ("batch", "lostends", "publisher", "house", "watcher", "responder"),
     ("commands", "assembly", "pushing"),
     ("daemon",),
     ("cli", "__main__"),
@@ -29,7 +29,9 @@ WITHIN_A_FLOOR = {
     ("pushes", "protocol"),
     ("watcher", "batch"),
     ("watcher", "publisher"),
-    ("watcher", "lostends"),
+    ("watcher", "house"),
+    ("house", "publisher"),
+    ("house", "lostends"),
     ("commands", "watcher"),
 }
 THIRD_PARTY = {
