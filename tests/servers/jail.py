@@ -46,7 +46,7 @@ class Jail:
         self._log.bind(str(self.root / "dev/log"))
         (self.root / "dev/log").chmod(0o666)
         self.lines: list[bytes] = []
-        self._reader = threading.Thread(target=self._collect)
+        self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
 
     def write(self, path: str, text: str, mode: int = 0o644) -> Path:

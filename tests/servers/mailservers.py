@@ -55,7 +55,7 @@ class Courier:
         environment = {"IMAP_CAPABILITY": "IMAP4rev1", "IMAP_USELOCKS": "0", "IMAP_ENHANCEDIDLE": "0"}
         for protocol, (name, login, server) in COURIER.items():
             jail.start(
-                "/usr/sbin/couriertcpd", "-address=127.0.0.1", "-nodnslookup", "-noidentlookup", "-maxperip=40",
+                "/usr/sbin/couriertcpd", "-address=127.0.0.1", "-nodnslookup", "-maxperip=40",
                 "-stderrlogger=/usr/sbin/courierlogger", f"-stderrloggername={name}", str(self.ports[protocol]),
                 login, server, "Maildir", environment=environment,
             )  # fmt: skip
