@@ -3,6 +3,8 @@
 Answers with a plan: which files to read, oldest first, and where to begin in the first. Files are
 opened while planning, the log itself before its siblings are listed, so that a rotation in between
 can neither hide a file nor show it twice: what is rotated later than that is found by the next plan.
+Of two rotations in between the later one made a sibling that is newer than what was opened as the
+log; such a look is not settled. For a place names one file, and after a restart what is older is done.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ class Shelf:
                 if handle is None:
                     continue
                 if matches(handle, mark):
-                    notes += _missing(self.path, one, siblings)
+                    notes += _missing(self.path, one, opened.numbers)
                     offset = self._ahead(handle, mark.offset, target)
                     chain = [handle, *reversed(newer), *([live] if live else [])]
                     return opened.plan(chain, offset, mark.skipping, notes)
@@ -150,7 +152,7 @@ class Shelf:
                     break
                 newer.append(handle)
             if same is not None:
-                notes += _missing(self.path, same, siblings)
+                notes += _missing(self.path, same, opened.numbers)
                 return opened.plan([*reversed(newer), live], gaps=notes)
         # Gone from here (removed, or moved to another directory): take what is young and not yet read.
         return self.from_window(target, [*done, reader.mark()])
@@ -180,12 +182,23 @@ class Shelf:
     def _siblings(self, opened: _Opened, live: Handle | None, also: str | None) -> list[Sibling]:
         """Newest first, without the log itself; `also` is a name to look at when no other fits."""
         found = settled(self.path, self._guess)
-        if found is None:
+        if found is None or (live is not None and self._overtaken(live, found)):
             raise Unsettled
         opened.beside = _looks(found)
         if also is not None and also not in (self.path, *(one.path for one in found)):
             found += settled(also, lambda: also) or []
+        opened.numbers = {one.number for one in found}
         return [one for one in found if live is None or (one.dev, one.ino) != (live.dev, live.ino)]
+
+    def _overtaken(self, live: Handle, found: list[Sibling]) -> bool:
+        """Whether what was opened as the log was rotated since, and then a newer file too.
+
+        A log that still has its name is the newest, even if it is listed: under a link, or as a link.
+        """
+        place = [(one.dev, one.ino) == (live.dev, live.ino) for one in found]
+        if True not in place[1:] or place[0]:
+            return False
+        return self.moved(live) or self.trouble is not None
 
     def _ahead(self, handle: Handle, offset: int, target: int) -> int:
         if handle.packed or handle.left(offset) < SKIP_ABOVE_BYTES:
@@ -204,6 +217,7 @@ class _Opened:
 
     def __init__(self) -> None:
         self.beside: Looks | None = None
+        self.numbers: set[int | None] = set()  # of all rotated files that are there
         self._handles: list[Handle] = []
 
     def __enter__(self) -> _Opened:
@@ -237,11 +251,10 @@ class _Opened:
         return Plan(handles, offset, skipping, gaps or [], self.beside)
 
 
-def _missing(path: str, last: Sibling, siblings: list[Sibling]) -> list[str]:
+def _missing(path: str, last: Sibling, there: set[int | None]) -> list[str]:
     """A gap for each number that should stand between the log and `last` and does not."""
     if last.number is None:
         return []
-    there = {one.number for one in siblings}
     return [
         f"{path}.{number} is not there: it was removed before it was read"
         for number in range(0 if 0 in there else 1, last.number)
