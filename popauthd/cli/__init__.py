@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from popauthd import __version__, config
-from popauthd.cli import change, configure, inquire, recognise
+from popauthd.cli import change, configure, exim, inquire, recognise
 from popauthd.errors import PopauthdError
 
-GROUPS = (inquire, change, configure, recognise)
+GROUPS = (inquire, change, configure, recognise, exim)
 
 
 def parser() -> argparse.ArgumentParser:

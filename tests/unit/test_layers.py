@@ -15,7 +15,7 @@ PACKAGE = ROOT / "popauthd"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http"),
-    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile"),
+    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup"),
     ("batch", "lostends", "publisher", "house", "watcher", "responder"),
     ("commands", "assembly", "pushing"),
     ("daemon",),

@@ -1,0 +1,130 @@
+"""Changes the live files: tried aside first, written all or none, tried again, and put back if anything fails."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from popauthd.errors import ConfigError, PopauthdError
+from popauthd.eximsetup import plan, trial
+from popauthd.eximsetup.site import Site
+
+log = logging.getLogger("popauthd.exim")
+
+Changed = Mapping[Path, tuple[str | None, str | None]]
+Say = Callable[[str], None]
+
+
+def carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, say: Say) -> bool:
+    """Bring the live files to what is wanted; True if anything was to change.
+
+    asked: whether popauthd must be asked afterwards. Raises ConfigError with the live files as they were.
+    """
+    changed = plan.changes(wanted)
+    if not changed and (not site.generated.exists() or trial.asks(site, site.generated) == asked):
+        return False
+    say(plan.diff(changed).rstrip("\n"))
+    with trial.aside(site) as old, trial.aside(site) as new:
+        before = trial.build(site, {}, old)
+        after = trial.build(site, wanted, new)
+        if trial.asks(site, after) != asked:
+            raise ConfigError(
+                "something else in Exim's configuration sets acl_smtp_rcpt; this would change nothing, so nothing is done"
+            )
+        for line in trial.compare(site, before, after):
+            say(f"tried: {line}")
+        if dry_run:
+            return True
+        _live(site, changed, before, asked=asked)
+    reload(site, say)
+    return True
+
+
+def _live(site: Site, changed: Changed, before: Path, *, asked: bool) -> None:
+    """Write, generate and try the live configuration; put everything back if any of it fails."""
+    generated = site.generated.read_bytes() if site.generated.exists() else None
+    done: list[Path] = []
+    try:
+        # The ACL file first, and last out: the hook without it is Debian's own ACL.
+        for path in sorted(changed, key=lambda path: path != site.acl_file):
+            done.append(path)
+            write(path, changed[path][1])
+        _generate(site)
+        _prove(site, before, asked=asked)
+    except BaseException as error:
+        for path in reversed(done):
+            write(path, changed[path][0])
+        with contextlib.suppress(ConfigError):
+            _generate(site)
+        if generated is not None and site.generated.read_bytes() != generated:
+            log.warning("%s differs from what it was; run update-exim4.conf", site.generated)
+        if isinstance(error, PopauthdError):
+            raise ConfigError(f"{error}; everything is put back as it was") from error
+        raise
+
+
+def _prove(site: Site, before: Path, *, asked: bool) -> None:
+    if trial.asks(site, site.generated) != asked:
+        raise ConfigError("the configuration that was made does not ask as it should")
+    trial.compare(site, before, site.generated)
+
+
+def _generate(site: Site) -> None:
+    trial.must([site.update, "-d", site.confdir, "-o", site.generated], "update-exim4.conf")
+    trial.must([site.exim, "-C", site.generated, "-bV"], "exim -bV")
+
+
+def write(path: Path, text: str | None) -> None:
+    """Replace a file in one step, its owner and mode kept, or remove it. Raises ConfigError."""
+    try:
+        if text is None:
+            path.unlink(missing_ok=True)
+            return
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, mode=0o755)
+        status = path.stat() if path.exists() else None
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        fresh = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
+                os.fchmod(file.fileno(), status.st_mode & 0o7777 if status else 0o644)
+                if status:
+                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def reload(site: Site, say: Say) -> None:
+    """Have a running Exim read its configuration again, as Debian does; never start one."""
+    pid = running(site)
+    if pid is None:
+        say("Exim is not running; it will read the new configuration when it starts")
+        return
+    with contextlib.suppress(ConfigError):
+        if trial.run(["invoke-rc.d", "--quiet", "exim4", "reload"]).returncode == 0:
+            say("Exim reloaded")
+            return
+    os.kill(pid, signal.SIGHUP)  # what reloading comes to
+    say(f"Exim reloaded (signal to pid {pid})")
+
+
+def running(site: Site) -> int | None:
+    """The process of the Exim daemon, or None."""
+    try:
+        pid = int(site.pid_file.read_text())
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return pid if name.startswith("exim") else None

@@ -1,0 +1,144 @@
+"""Builds a configuration aside and plays sessions with it (`exim -bh`: nothing is sent, nothing is changed).
+
+A session is a client's address and a recipient; what Exim says to RCPT is compared between the configuration
+as it is and as it would be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import ipaddress
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from popauthd.errors import ConfigError
+from popauthd.eximsetup.plan import Wanted
+from popauthd.eximsetup.site import Site
+
+STRANGERS = ("192.0.2.77", "2001:db8::77")  # RFC 5737 and 3849: nobody has them
+REMOTE = "somebody@example.com"
+SECONDS = 60
+EXIM_GROUP = "Debian-exim"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One session. relays: whether it is a stranger who must not relay."""
+
+    label: str
+    client: str
+    to: str
+    stranger: bool = False
+
+
+def cases(site: Site) -> list[Case]:
+    """The sessions that show what a configuration accepts."""
+    settings = site.settings()
+    found = [Case(f"a stranger ({client}) relays", client, REMOTE, stranger=True) for client in STRANGERS]
+    domains = [word for word in _words(settings.get("dc_other_hostnames", "")) if word not in ("*", "localhost")]
+    found += [Case(f"a stranger writes to {domain}", STRANGERS[0], f"postmaster@{domain}") for domain in domains[:1]]
+    for net in _words(settings.get("dc_relay_nets", ""))[:3]:
+        with contextlib.suppress(ValueError):
+            client = str(ipaddress.ip_network(net, strict=False)[1 if "/" in net else 0])
+            found.append(Case(f"a host of dc_relay_nets ({client}) relays", client, REMOTE))
+    found.append(Case("this machine relays", "127.0.0.1", REMOTE))
+    return found
+
+
+def _words(text: str) -> list[str]:
+    """A list as debconf keeps it: `;` between the items, or `:` where no IPv6 address is among them."""
+    return [word.strip() for word in text.split(";" if ";" in text else ":") if word.strip()]
+
+
+def play(site: Site, config: Path, client: str, to: str) -> str:
+    """What Exim says to RCPT. Raises ConfigError if the session ends before."""
+    session = f"EHLO client.example.net\r\nMAIL FROM:<popauthd-trial@example.net>\r\nRCPT TO:<{to}>\r\nQUIT\r\n"
+    done = run([site.exim, "-C", config, "-bh", client], session)
+    replies = [line for line in done.stdout.splitlines() if line[:3].isdigit() and line[3:4] == " "]
+    if len(replies) < 4:
+        raise ConfigError(f"exim -bh {client} ended early: {(done.stdout + done.stderr)[-300:].strip()}")
+    return replies[3]
+
+
+def run(command: Sequence[str | Path], text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command of Exim's. Raises ConfigError if it takes too long or cannot be started."""
+    try:
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"{command[0]}: {error}") from error
+
+
+def must(command: Sequence[str | Path], what: str) -> str:
+    """Run a command that must succeed; returns its output. Raises ConfigError with what it said."""
+    done = run(command)
+    if done.returncode != 0:
+        raise ConfigError(f"{what} failed: {(done.stdout + done.stderr).strip()[-500:]}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def aside(site: Site) -> Iterator[Path]:
+    """A directory that Exim can look into, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="popauthd-exim.") as directory:
+        with contextlib.suppress(KeyError, PermissionError):
+            os.chown(directory, -1, grp.getgrnam(EXIM_GROUP).gr_gid)
+        Path(directory).chmod(0o750)
+        yield Path(directory)
+
+
+def build(site: Site, wanted: Wanted, where: Path) -> Path:
+    """Make Exim's configuration from the live files with `wanted` in their place, below `where`; returns its path."""
+    confdir = where / "exim4"
+    shutil.copytree(site.confdir, confdir, symlinks=True)
+    for path, text in wanted.items():
+        if path.is_relative_to(site.confdir):
+            _put(confdir / path.relative_to(site.confdir), _elsewhere(text, site, where))
+        else:
+            _put(where / path.name, text)
+    # The script looks for some files in /etc/exim4 whatever directory it is told (4.96 and 4.98).
+    script = where / "update-exim4.conf"
+    script.write_text(site.update.read_text().replace(str(site.confdir), str(confdir)))
+    config = where / "config"
+    must(["/bin/sh", script, "-d", confdir, "-o", config], "update-exim4.conf")
+    with contextlib.suppress(KeyError, PermissionError):
+        os.chown(config, -1, grp.getgrnam(EXIM_GROUP).gr_gid)
+    config.chmod(0o640)
+    must([site.exim, "-C", config, "-bV"], "exim -bV")
+    return config
+
+
+def _elsewhere(text: str | None, site: Site, where: Path) -> str | None:
+    return None if text is None else text.replace(str(site.acl_file), str(where / site.acl_file.name))
+
+
+def _put(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def asks(site: Site, config: Path) -> bool:
+    """Whether a configuration has our ACL for recipients in force."""
+    return site.acl_file.name in must([site.exim, "-C", config, "-bP", "acl_smtp_rcpt"], "exim -bP acl_smtp_rcpt")
+
+
+def compare(site: Site, before: Path, after: Path) -> list[str]:
+    """Play every case with both: what was seen, one line each. Raises ConfigError if mail would suffer."""
+    seen = []
+    for case in cases(site):
+        old, new = play(site, before, case.client, case.to), play(site, after, case.client, case.to)
+        if old.startswith("2") and not new.startswith("2"):
+            raise ConfigError(f"{case.label}: was {old!r} and would be {new!r}; nothing is changed")
+        if case.stranger and new.startswith("2") and not old.startswith("2"):
+            raise ConfigError(f"{case.label}: was {old!r} and would be {new!r}, an open relay; nothing is changed")
+        seen.append(f"{case.label}: {new}")
+    return seen

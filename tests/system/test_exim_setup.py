@@ -1,0 +1,243 @@
+"""popauthctl exim enable and disable on Debian's own configuration: tried, written all or none, out without a trace."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from popauthd.errors import ConfigError
+from popauthd.eximsetup import plan, trial
+from popauthd.eximsetup.change import carry_out
+from popauthd.eximsetup.site import Site
+from tests.helpers import ROOT
+from tests.servers.exim import REFUSAL
+from tests.servers.place import Place
+from tests.system.test_debian_configuration import OURS, UE4CC, relocated
+
+pytestmark = pytest.mark.system
+
+TEXTS = {
+    "not there": None,
+    "empty": "",
+    "as an administrator left it": OURS,
+    "without its last line feed": OURS.rstrip("\n"),
+    "not UTF-8": OURS + "# caf\udce9\n",
+}
+
+
+@dataclass
+class Machine:
+    """A machine's Exim in a directory, and what the commands said."""
+
+    root: Path
+    site: Site
+    said: list[str] = field(default_factory=list)
+
+    def enable(self, via: str = "socket", *, dry_run: bool = False) -> bool:
+        self.site.check()
+        return carry_out(self.site, plan.enabled(self.site, via), asked=True, dry_run=dry_run, say=self.said.append)
+
+    def disable(self, *, dry_run: bool = False) -> bool:
+        return carry_out(self.site, plan.disabled(self.site), asked=False, dry_run=dry_run, say=self.said.append)
+
+    def tree(self) -> dict[str, tuple[int, bytes]]:
+        """Every file: mode and contents; the generated configuration names the time it was made."""
+        found = {}
+        for path in sorted((self.root / "exim4").rglob("*")):
+            found[str(path)] = (path.stat().st_mode, path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else b"")
+        acl = self.site.acl_file
+        return {**found, **({str(acl): (acl.stat().st_mode, acl.read_bytes())} if acl.exists() else {})}
+
+    def says(self, client: str = "192.0.2.77", to: str = trial.REMOTE) -> str:
+        return trial.play(self.site, self.site.generated, client, to)
+
+
+def machine_in(place: Place, *, split: bool) -> Machine:
+    debian = relocated(place, "light", split)
+    (debian.root / "popauthd").mkdir()
+    site = Site(
+        confdir=debian.root / "exim4",
+        acl_file=debian.root / "popauthd/exim-acl",
+        generated=debian.config,
+        exim=debian.binary,
+        update=debian.root / "update-exim4.conf",
+        pid_file=debian.root / "exim.pid",
+        run_dir=debian.root / "run",
+        readlookup=ROOT / "exim/readlookup",
+    )
+    site.update.chmod(0o755)
+    debian.generate()
+    return Machine(debian.root, site)
+
+
+@pytest.fixture(params=[False, True], ids=["unsplit", "split"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    with Place() as place:
+        yield machine_in(place, split=request.param)
+
+
+@pytest.fixture
+def unsplit() -> Iterator[Machine]:
+    with Place() as place:
+        yield machine_in(place, split=False)
+
+
+def test_it_goes_in_switches_and_comes_out_without_a_trace(machine: Machine) -> None:
+    before = machine.tree()
+    assert machine.says().startswith("550 relay not permitted")
+    for via in plan.VIAS:
+        assert machine.enable(via)
+        assert machine.says() == f"550 {REFUSAL}"
+        assert machine.says("198.51.100.9").startswith("250"), "dc_relay_nets stay in force"
+        assert machine.says(to="postmaster@example.org").startswith("250")
+        assert plan.via_of(machine.site.acl_file.read_text()) == via
+        after = machine.tree()
+        assert not machine.enable(via), "nothing to change"
+        assert machine.tree() == after
+    assert machine.disable()
+    assert machine.tree() == before
+    assert machine.says().startswith("550 relay not permitted")
+    assert not machine.disable()
+    assert "+acl_m_popauthd" not in "".join(machine.said)
+
+
+def test_a_dry_run_shows_and_tries_and_changes_nothing(machine: Machine) -> None:
+    before = machine.tree()
+    assert machine.enable(dry_run=True)
+    assert machine.tree() == before
+    said = "\n".join(machine.said)
+    assert "+++ " in said
+    assert f"a stranger (192.0.2.77) relays: 550 {REFUSAL}" in said
+    assert "a host of dc_relay_nets (198.51.100.1) relays: 250" in said
+    machine.enable()
+    enabled = machine.tree()
+    assert machine.disable(dry_run=True)
+    assert machine.tree() == enabled
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_the_administrator_s_macros_come_back_byte_for_byte(unsplit: Machine, text: str | None) -> None:
+    path = unsplit.site.macros_file
+    path.unlink()
+    if text is not None:
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        path.chmod(0o640)
+    before = unsplit.tree()
+    unsplit.enable()
+    unsplit.enable("hostlist")
+    unsplit.disable()
+    assert unsplit.tree() == before
+
+
+def test_what_is_added_behind_our_block_stays(unsplit: Machine) -> None:
+    unsplit.enable()
+    path = unsplit.site.macros_file
+    path.write_text(path.read_text() + "REMOTE_SMTP_HELO_DATA = x.example.org\n")
+    unsplit.disable()
+    assert path.read_text() == OURS + "REMOTE_SMTP_HELO_DATA = x.example.org\n"
+
+
+def test_it_stays_in_when_the_kind_of_configuration_changes(machine: Machine) -> None:
+    before = machine.tree()
+    split = machine.site.split()
+    machine.enable()
+    machine.site.debconf.write_text(UE4CC.format(split=str(not split).lower()))
+    trial.must([machine.site.update, "-d", machine.site.confdir, "-o", machine.site.generated], "update")
+    assert machine.says() == f"550 {REFUSAL}"
+    assert not machine.enable()
+    machine.site.debconf.write_text(UE4CC.format(split=str(split).lower()))
+    machine.disable()
+    assert machine.tree() == before
+
+
+def test_without_popauthd_s_files_exim_accepts_all_it_did_before(machine: Machine) -> None:
+    machine.enable()
+    machine.site.acl_file.unlink()
+    assert machine.says().startswith("550 relay not permitted")
+    assert machine.says("198.51.100.9").startswith("250")
+    assert machine.says(to="postmaster@example.org").startswith("250")
+
+
+def test_an_acl_of_the_administrator_s_own_is_left_alone(machine: Machine) -> None:
+    own = "MAIN_ACL_CHECK_RCPT = acl_check_rcpt\n"
+    path = machine.site.confdir / "conf.d/main/000_own" if machine.site.split() else machine.site.macros_file
+    path.write_text(own)
+    before = machine.tree()
+    with pytest.raises(ConfigError, match=f"{path} sets MAIN_ACL_CHECK_RCPT.*accept acl = "):
+        machine.enable()
+    assert machine.tree() == before
+
+
+def test_a_handwritten_configuration_is_left_alone(unsplit: Machine) -> None:
+    (unsplit.site.confdir / "exim4.conf").write_text("acl_smtp_rcpt = accept\n")
+    with pytest.raises(ConfigError, match=r"exim4\.conf is written by hand.*acl_smtp_rcpt = "):
+        unsplit.enable()
+
+
+def test_no_debian_exim_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="install exim4-daemon"):
+        Site(exim=tmp_path / "none").check()
+    with pytest.raises(ConfigError, match="not Debian's Exim"):
+        Site(confdir=tmp_path, exim=Path("/bin/sh"), update=Path("/bin/sh")).check()
+
+
+def test_a_configuration_that_exim_does_not_take_is_never_live(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, generated = machine.tree(), machine.site.generated.read_bytes()
+    broken = machine.root / "snippets"
+    shutil.copytree(ROOT / "exim", broken)
+    (broken / "popauthd-macros").write_text("MAIN_ACL_CHECK_RCPT = /none/exim-acl\nno_such_option = yes\n")
+    monkeypatch.setattr(plan, "snippets", lambda: broken)
+    with pytest.raises(ConfigError, match="exim -bV failed"):
+        machine.enable()
+    assert machine.tree() == before
+    assert machine.site.generated.read_bytes() == generated
+
+
+@pytest.mark.parametrize(
+    ("acl", "words"),
+    [("accept\n", "open relay"), ("deny\n", "was '250"), ("nonsense\n", "was '")],
+    ids=["opens the relay", "refuses what was accepted", "is none"],
+)
+def test_an_acl_that_would_change_mail_for_the_worse_is_never_live(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, acl: str, words: str
+) -> None:
+    before = machine.tree()
+    bad = machine.root / "snippets"
+    shutil.copytree(ROOT / "exim", bad)
+    (bad / "acl-socket").write_text(acl)
+    monkeypatch.setattr(plan, "snippets", lambda: bad)
+    with pytest.raises(ConfigError, match=words):
+        machine.enable()
+    assert machine.tree() == before
+
+
+def test_a_failure_half_way_puts_everything_back(machine: Machine) -> None:
+    before, generated = machine.tree(), machine.site.generated.read_bytes()
+    # The script works aside, where it is copied to, but not in its own place.
+    script = machine.site.update
+    text = script.read_text()
+    failing = (
+        f'#!/bin/sh\ncase "$0" in {script}) [ -e {machine.site.acl_file} ] && exit 3;; esac\n' + text.partition("\n")[2]
+    )
+    script.write_text(failing)
+    with pytest.raises(ConfigError, match=r"update-exim4\.conf failed.*put back as it was"):
+        machine.enable()
+    assert machine.tree() == before
+    assert machine.site.generated.read_bytes() == generated
+    script.write_text(text)
+    assert machine.enable()
+
+
+def test_a_file_that_cannot_be_written_puts_everything_back(unsplit: Machine) -> None:
+    before = unsplit.tree()
+    blocked = replace(unsplit.site, acl_file=Path("/proc/popauthd/exim-acl"))
+    with pytest.raises(ConfigError, match=r"cannot be written.*put back as it was"):
+        carry_out(blocked, plan.enabled(blocked, "socket"), asked=True, dry_run=False, say=lambda text: None)
+    assert unsplit.tree() == before
