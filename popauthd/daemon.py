@@ -25,11 +25,12 @@ from popauthd import __version__, config
 from popauthd.commands import handle
 from popauthd.control import ControlServer, listen
 from popauthd.errors import ConfigError, PopauthdError, StoreError
+from popauthd.notify import Supervisor, handed_over
 
 log = logging.getLogger("popauthd")
 
 POLL_SECONDS = 1.0  # events only wake; the log is looked at this often anyway
-JOURNAL_POLL_SECONDS = 0.05
+JOURNAL_POLL_SECONDS = 0.05  # journald tells of a record up to half a second late, though it can be read at once
 STOP_SECONDS = 5.0
 
 
@@ -107,6 +108,7 @@ def watch(settings: config.Config, parent: int) -> None:
     from popauthd.assembly import build, build_waker, followed
     from popauthd.pushing import Pushing
 
+    systemd = Supervisor()
     sources = followed(settings)
     signals = Signals()
     prepare_run_dir(settings)
@@ -125,9 +127,11 @@ def watch(settings: config.Config, parent: int) -> None:
         stack.callback(pushing.close)
         for descriptor, process in watcher.descriptors():
             selector.register(descriptor, selectors.EVENT_READ, process)
-        # journald tells of a record up to a quarter of a second late, though it can be read at once
         poll_seconds = JOURNAL_POLL_SECONDS if any(source.type == "journal" for source in sources) else POLL_SECONDS
-        log.info("watching %s", ", ".join([source.name for source in sources] + pushing.names))
+        names = ", ".join([source.name for source in sources] + pushing.names)
+        log.info("watching %s", names)
+        systemd.ready(f"watching {names}")
+        stack.callback(systemd.stopping)
         more = True
         while not signals.stop and parent in (0, os.getppid()):
             for key, _events in selector.select(0 if more else poll_seconds):
@@ -136,6 +140,7 @@ def watch(settings: config.Config, parent: int) -> None:
             pushing.tend()
             more = watcher.turn()
             control.drop_slow()
+            systemd.alive()
     log.info("stopped")
 
 
@@ -144,13 +149,18 @@ def respond(settings: config.Config, parent: int) -> None:
     from popauthd.relaymap import MapReader
     from popauthd.responder import Responder
 
+    systemd = Supervisor()
     signals = Signals()
     prepare_run_dir(settings)
-    with listen(settings.lookup_path, 0o660) as listener:
+    with handed_over() or listen(settings.lookup_path, 0o660) as listener:
         responder = Responder(listener, MapReader(settings.map_path), settings.hold_no_ms)
         log.info("answering on %s", settings.lookup_path)
+        systemd.ready(f"answering on {settings.lookup_path}")
         while not signals.stop and parent in (0, os.getppid()):
             responder.turn(POLL_SECONDS)
+            systemd.alive()
+        systemd.stopping()
+        responder.drain()
         responder.close()
     log.info("stopped")
 
@@ -160,7 +170,8 @@ def run(settings: config.Config, arguments: Sequence[str]) -> None:
     prepare_run_dir(settings)
     watched = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    command = [sys.executable, "-m", "popauthd", *arguments, "--parent", str(os.getpid())]
+    isolated = ["-I"] if sys.flags.isolated else []  # as installed: no module of the current directory
+    command = [sys.executable, *isolated, "-m", "popauthd", *arguments, "--parent", str(os.getpid())]
     children = {
         part: subprocess.Popen([*command, part], preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, watched))
         for part in ("watch", "respond")

@@ -37,7 +37,7 @@ print(schema.decode("ascii"))
 
 def probe(path: str, databases: tuple[str, ...] = ()) -> tuple[bool, str]:
     """Read an LMDB file through in a child process: (True, its schema or "") or (False, what is wrong)."""
-    command = [sys.executable, "-c", _CHILD, path, " ".join(databases)]
+    command = [sys.executable, "-I", "-c", _CHILD, path, " ".join(databases)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired:

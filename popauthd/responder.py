@@ -78,6 +78,15 @@ class Responder:
             if client.connection.fileno() in self._clients:
                 self._look(client) if client.request else self._answer(client, NO)
 
+    def drain(self) -> None:
+        """Take no new client, and serve those who are here to their end: CLIENT_SECONDS at most.
+
+        Who connects from now on waits in the listener's queue for the next responder, if that gets the same socket.
+        """
+        self._selector.unregister(self._listener)
+        while self._clients:
+            self.turn(CLIENT_SECONDS)
+
     def close(self) -> None:
         """Answer nobody any more; the listener stays the caller's."""
         for client in list(self._clients.values()):

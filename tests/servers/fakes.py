@@ -91,8 +91,8 @@ class Sink(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Session)
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        super().__init__((address, 0), _Session)
         self.port: int = self.server_address[1]
         self.messages: list[bytes] = []
         self._more = threading.Condition()

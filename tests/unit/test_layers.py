@@ -15,7 +15,7 @@ PACKAGE = ROOT / "popauthd"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http"),
-    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup"),
+    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify"),
     ("batch", "lostends", "publisher", "house", "watcher", "responder"),
     ("commands", "assembly", "pushing"),
     ("daemon",),

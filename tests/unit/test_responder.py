@@ -48,6 +48,12 @@ class Running:
                 connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(100), b""))
 
+    def halt(self) -> None:
+        """Turn no more; what has connected so far is known to it."""
+        self._stop.set()
+        self._thread.join()
+        self.responder.turn(0)
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -158,3 +164,22 @@ def test_the_socket_is_replaced_without_a_gap(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "lookup.sock"))
     second.close()
+
+
+def test_who_is_connected_is_served_before_the_responder_goes(running: Running) -> None:
+    with running.connect() as waiting:
+        running.halt()
+        waiting.sendall(b"192.0.2.10\n")  # connected before, asks only now
+        running.responder.drain()
+        assert waiting.recv(100) == b"yes"
+
+
+def test_who_connects_while_it_goes_waits_for_the_next(running: Running) -> None:
+    running.halt()
+    running.responder.drain()
+    with running.connect() as early:
+        early.sendall(b"192.0.2.10\n")
+        successor = Responder(running.listener, MapReader(str(running.map)), 0)
+        successor.turn(5)
+        assert early.recv(100) == b"yes"
+        successor.close()
