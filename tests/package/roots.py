@@ -25,7 +25,7 @@ SUITES = ("bookworm", "trixie")
 # Only what a mail server has before popauthd comes: a dependency that is missing must show.
 INCLUDE = ("exim4-daemon-light", "dovecot-imapd", "dovecot-pop3d", "ca-certificates")
 SERVER = "198.51.100.5"
-CLIENTS = ("192.0.2.10", "192.0.2.11", "192.0.2.12", "2001:db8::7")
+CLIENTS = ("192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13", "2001:db8::7")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 NETWORK = "ip link set lo up; for a in {}; do ip address add $a dev lo; done; echo up; exec sleep infinity"
 # Not compared: the package manager's own records, caches, logs and what is running.
@@ -176,7 +176,7 @@ def describe(path: Path) -> str:
     status = path.lstat()
     words = [stat.filemode(status.st_mode), str(status.st_uid), str(status.st_gid)]
     if path.is_symlink():
-        words.append(os.readlink(path))
+        words.append(str(path.readlink()))
     elif path.is_file():
         words.append(hashlib.sha256(path.read_bytes()).hexdigest())
     return " ".join(words)

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Site:
     def __init__(self, root: Root) -> None:
         self.root = root
         self.world = World(root)
+        self.before: dict[str, str] = {}
         self.exim: Daemon | None = None
         self._configure()
         self.dovecot = Daemon(root, "/usr/sbin/dovecot", "-F")
@@ -89,6 +91,11 @@ class Site:
         path.write_text(text)
         self.root.run("update-exim4.conf")
 
+    @property
+    def split(self) -> bool:
+        """Whether Exim's configuration is split into many files."""
+        return "dc_use_split_config='true'" in (self.root.path / "etc/exim4/update-exim4.conf.conf").read_text()
+
     def start_exim(self) -> None:
         """Start Exim, stopping one that runs."""
         if self.exim is not None:
@@ -115,6 +122,13 @@ class Site:
         self.lookup.stop()
         self.socket.close()
 
+    def close(self) -> None:
+        """Stop Exim, Dovecot and the world."""
+        for daemon in (self.exim, self.dovecot):
+            if daemon is not None:
+                daemon.stop()
+        self.world.close()
+
     def login(self, protocol: str, client: str) -> bool:
         """A real login from an address."""
         done: bool = self.root.client(f"{protocol}_login", client, {"pop3": 110, "imap": 143}[protocol], USER, PASSWORD)
@@ -135,3 +149,9 @@ class Site:
     def relays(self, client: str, seconds: float = 10.0) -> None:
         """Wait until popauthd lets the address relay."""
         eventually(lambda: self.socket.ask(client) == "yes", f"{client} may relay", seconds)
+
+    @staticmethod
+    def next_second() -> None:
+        """Let this second pass: a log tells whole seconds, and a login must be newer than what was revoked."""
+        second = int(time.time())
+        eventually(lambda: int(time.time()) > second, "the next second")

@@ -105,6 +105,7 @@ class Service:
     def _open_notify(self) -> None:
         path = self.root.path / str(self._notify).lstrip("/")
         path.unlink(missing_ok=True)
+        self._close_notify()
         self._receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._receiver.bind(str(path))
         path.chmod(0o666)
@@ -136,10 +137,13 @@ class Service:
             os.kill(pid, signal.SIGTERM)
         status = self._process.wait(20)
         self.listen()
-        assert self._receiver is not None
-        self._receiver.close()
-        self._receiver = None
+        self._close_notify()
         return status
+
+    def _close_notify(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+        self._receiver = None
 
     @staticmethod
     def _children(pid: int) -> list[int]:

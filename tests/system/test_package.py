@@ -1,0 +1,232 @@
+"""The life of the package on a clean Debian 12 and 13 with their own Dovecot and Exim, from installing to purging.
+
+The tests are chapters: each goes on where the one before it ended. Nothing is installed on this machine itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import eventually
+from tests.package import hook
+from tests.package.building import build
+from tests.package.roots import SUITES, Root, differences
+from tests.package.site import LOCAL, RELAY_NET_CLIENT, REMOTE, Site
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+WAYS = ("socket", "readlookup", "hostlist")
+CLIENT, OTHER, STRANGER, SIX = "192.0.2.10", "192.0.2.11", "192.0.2.13", "2001:db8::7"
+AS_EXIM = ("setpriv", "--reuid", "Debian-exim", "--regid", "Debian-exim", "--init-groups", "--")
+AS_NOBODY = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--")
+
+
+@pytest.fixture(scope="module")
+def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def site(request: pytest.FixtureRequest, deb: Path) -> Iterator[Site]:
+    """A mail server as it is before popauthd comes, but for the packages that popauthd depends on."""
+    with Root(request.param) as root:
+        running = Site(root)
+        running.start_exim()
+        root.install(deb)
+        root.run("apt-get", "-q", "-y", "purge", "popauthd")
+        running.before = root.tree()
+        yield running
+        running.stop_popauthd()
+        running.close()
+
+
+def asked_as_before(site: Site) -> None:
+    """What Exim accepts and refuses without popauthd."""
+    assert [site.rcpt(client, LOCAL) for client in (CLIENT, STRANGER, RELAY_NET_CLIENT)] == [250, 250, 250]
+    assert [site.rcpt(client, REMOTE) for client in (CLIENT, STRANGER, RELAY_NET_CLIENT)] == [550, 550, 250]
+
+
+def test_purging_leaves_nothing_of_the_package_but_its_user(site: Site) -> None:
+    administrators = "etc/dovecot/conf.d/90-popauthd.conf"
+    assert [path for path in site.before if "popauth" in path] == [administrators]
+    assert "popauthd:" in (site.root.path / "etc/passwd").read_text()
+
+
+def test_installing_changes_no_mail_flow(site: Site, deb: Path) -> None:
+    site.root.install(deb)
+    changed = differences(site.before, site.root.tree())
+    assert [path for path, (old, _new) in changed.items() if old and not path.startswith("etc/")] == []
+    assert [path for path in changed if "exim" in path and "popauthd" not in path] == []
+    asked_as_before(site)
+
+
+def test_the_configuration_as_installed_is_right(site: Site) -> None:
+    config = site.root.path / "etc/popauthd/popauthd.toml"
+    assert all(not line or line.startswith("#") for line in config.read_text().splitlines())
+    assert "/var/log/dovecot-info.log" in site.root.run("popauthctl", "config", "check")
+
+
+@pytest.mark.parametrize(("unit", "most"), [("popauthd.service", 1.0), ("popauthd-lookup.service", 0.6)])
+def test_the_services_are_locked_in(site: Site, unit: str, most: float) -> None:
+    said = site.root.run("systemd-analyze", "security", "--offline=true", unit)
+    assert float(said.partition(f"exposure level for {unit}: ")[2].split()[0]) <= most
+
+
+@pytest.mark.parametrize("unit", ["popauthd.service", "popauthd-lookup.service", "popauthd-lookup.socket"])
+def test_systemd_finds_nothing_wrong_in_the_units(site: Site, unit: str) -> None:
+    said = site.root.fails("systemd-analyze", "verify", unit)[1].splitlines()
+    assert [line for line in said if "Command 'man " not in line] == []  # man is not installed there
+
+
+def test_the_services_start_as_their_own_user(site: Site) -> None:
+    site.start_popauthd()
+    groups = site.root.run("id", "popauthd").split("groups=")[1]
+    assert {word.split("(")[1].rstrip(")\n") for word in groups.split(",")} == {"popauthd", "adm", "systemd-journal"}
+    eventually(
+        lambda: "WATCHDOG=1" in site.watcher.listen() and "WATCHDOG=1" in site.lookup.listen(), "the watchdog is fed"
+    )
+
+
+def test_only_exims_group_may_look(site: Site) -> None:
+    assert site.root.run("stat", "-c", "%a %U %G", "/run/popauthd") == "2750 popauthd Debian-exim\n"
+    assert site.root.run("stat", "-c", "%a %U", "/var/lib/popauthd") == "700 popauthd\n"
+    assert site.login("pop3", CLIENT)
+    site.relays(CLIENT)
+    lookup = "/usr/lib/popauthd/readlookup"
+    assert site.root.run(*AS_EXIM, lookup, CLIENT) == "yes\n"
+    assert site.root.fails(*AS_EXIM, lookup, STRANGER) == (1, "no\n")
+    assert site.root.fails(*AS_NOBODY, lookup, CLIENT) == (1, "no\n")
+    for path in ("/run/popauthd/relay.mdb-lock", "/var/lib/popauthd/books.mdb"):
+        assert site.root.fails(*AS_EXIM, "cat", path)[0] != 0
+
+
+def test_exim_is_not_asking_yet(site: Site) -> None:
+    asked_as_before(site)
+
+
+def test_no_lookup_is_lost_while_the_services_restart(site: Site) -> None:
+    answers: list[str] = []
+    done = threading.Event()
+
+    def ask_on() -> None:
+        while not done.is_set():
+            answers.append(site.socket.ask(CLIENT))
+
+    askers = [threading.Thread(target=ask_on) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    try:
+        for service in (site.lookup, site.watcher, site.lookup):
+            seen = len(answers)
+            eventually(lambda seen=seen: len(answers) > seen + 100, "questions are asked")  # type: ignore[misc]
+            assert service.stop() == 0
+            assert "STOPPING=1" in service.heard
+            service.start()
+    finally:
+        done.set()
+        for asker in askers:
+            asker.join()
+    assert len(answers) > 300
+    assert set(answers) == {"yes"}
+
+
+def test_an_upgrade_keeps_the_grants(site: Site, deb: Path) -> None:
+    before = site.root.run("popauthctl", "list", "--json")
+    site.root.run("dpkg", "-i", f"/tmp/{deb.name}")
+    for service in (site.lookup, site.watcher):
+        service.stop()
+        service.start()
+    assert CLIENT in before
+    assert site.socket.ask(CLIENT) == "yes"
+
+
+SCHEMA = """
+import lmdb, sys
+with lmdb.open("/var/lib/popauthd/books.mdb", subdir=False, max_dbs=20, map_size=1 << 33) as env:
+    with env.begin(write=True, db=env.open_db(b"meta")) as txn:
+        print(txn.get(b"schema").decode())
+        txn.put(b"schema", sys.argv[1].encode())
+"""
+
+
+def test_books_of_a_newer_version_are_refused_with_a_clear_word(site: Site) -> None:
+    site.watcher.stop()
+    ours = site.root.run("python3", "-c", SCHEMA, "99").strip()
+    site.watcher.launch()
+    eventually(lambda: site.watcher.ended() is not None, "the watcher ends")
+    assert site.watcher.ended() == 74
+    assert "was written by a newer popauthd (schema 99" in site.watcher.log.read_text()
+    assert site.socket.ask(CLIENT) == "yes"  # grants stand until they run out
+    site.root.run("python3", "-c", SCHEMA, ours)
+    site.watcher.start()
+
+
+@pytest.mark.parametrize("split", ["false", "true"], ids=["unsplit", "split"])
+@pytest.mark.parametrize("way", WAYS)
+def test_exim_relays_for_who_has_logged_in(site: Site, way: str, split: str) -> None:
+    relays_when_asked(site, way, split)
+
+
+def relays_when_asked(site: Site, way: str, split: str) -> None:
+    """The whole path in one configuration: in, real logins over POP3 and IMAP, real messages, revoked, out."""
+    site.root.run("popauthctl", "revoke", "--all")
+    site.set_exim(dc_use_split_config=split)
+    hook.enable(site, way)
+    asked_as_before(site)
+    site.next_second()
+    for protocol, client in (("pop3", CLIENT), ("imap", SIX)):
+        assert site.login(protocol, client)
+        site.relays(client)
+        eventually(lambda client=client: site.rcpt(client, REMOTE) == 250, f"{client} relays by {way}")  # type: ignore[misc]
+        assert site.send(client, f"by {way} from {client}") == 250
+    assert site.rcpt(OTHER, REMOTE) == 550
+    site.root.run("popauthctl", "revoke", "--all")
+    eventually(lambda: site.rcpt(CLIENT, REMOTE) == 550, "revoked")
+    hook.disable(site)
+    site.next_second()
+    assert site.login("imap", CLIENT)
+    site.relays(CLIENT)
+    asked_as_before(site)
+
+
+@pytest.mark.parametrize("split", ["true", "false"], ids=["split", "unsplit"])
+def test_removed_without_disabling_exim_accepts_all_it_did_before(site: Site, deb: Path, split: str) -> None:
+    site.set_exim(dc_use_split_config=split)
+    hook.enable(site, "socket")
+    assert site.rcpt(CLIENT, REMOTE) == 250
+    site.stop_popauthd()
+    site.root.run("apt-get", "-q", "-y", "remove", "popauthd")
+    assert not (site.root.path / "run/popauthd").exists()
+    asked_as_before(site)
+    site.start_exim()
+    asked_as_before(site)
+    site.root.run("dpkg", "-i", f"/tmp/{deb.name}")
+    site.start_popauthd()
+    assert site.rcpt(CLIENT, REMOTE) == 250
+    hook.disable(site)
+
+
+def test_purged_without_disabling_exim_is_as_before_and_nothing_is_left(site: Site) -> None:
+    site.set_exim(dc_use_split_config="false")
+    hook.enable(site, "socket")
+    site.stop_popauthd()
+    site.root.run("apt-get", "-q", "-y", "purge", "popauthd")
+    site.root.run("exim4", "-bV")
+    asked_as_before(site)
+    left = differences(site.before, site.root.tree())
+    assert {
+        path: change for path, change in left.items() if not path.startswith(("var/mail", "var/spool", "home"))
+    } == {}
+
+
+def test_the_heavy_exim_as_well(site: Site, deb: Path) -> None:
+    site.root.apt("install", "exim4-daemon-heavy")
+    site.root.run("dpkg", "-i", f"/tmp/{deb.name}")
+    site.start_popauthd()
+    for split in ("true", "false"):
+        for way in WAYS:
+            relays_when_asked(site, way, split)
