@@ -15,10 +15,11 @@ PACKAGE = ROOT / "popauthd"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http"),
-    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify"),
-    ("batch", "lostends", "publisher", "house", "watcher", "responder"),
+    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify", "dovecotconf"),
+    ("batch", "lostends", "publisher", "house", "watcher", "responder", "machine"),
     ("commands", "assembly", "pushing"),
     ("daemon",),
+    ("doctor",),
     ("cli", "__main__"),
 )
 WITHIN_A_FLOOR = {
@@ -54,6 +55,7 @@ PURE = (
     "twice",
     "pushes",
     "http",
+    "dovecotconf",
 )
 IMPURE = {"os", "socket", "subprocess", "selectors", "threading", "pathlib", "io", "logging"}
 

@@ -1,0 +1,123 @@
+"""`popauthctl dovecot status` against Debian's own Dovecot, 2.3 or 2.4: its configuration, and what it then writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import eventually
+from tests.servers.clients import pop3_login
+from tests.servers.dovecot import Dovecot, version
+from tests.servers.place import Place
+from tests.servers.popauthd import Popauthd
+
+pytestmark = pytest.mark.system
+
+OLD = version().startswith("2.3.")
+USER, METHOD, RIP = ("%u", "%m", "%r") if OLD else ("%{user}", "%{mechanism}", "%{remote_ip}")
+SESSION = "session=<%{session}>"
+ELEMENTS = "login_log_format_elements"
+PROXY = (
+    "passdb {\n driver = static\n args = proxy=y host=192.0.2.1\n}\n"
+    if OLD
+    else "passdb static {\n fields {\n proxy = y\n host = 192.0.2.1\n }\n}\n"
+)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with Place() as own:
+        yield own
+
+
+def status(dovecot: Dovecot, popauthd: Popauthd, *arguments: str) -> tuple[int, str]:
+    """The exit code and output of `popauthctl dovecot status` for that Dovecot."""
+    output = dovecot.root / "doveconf.txt"
+    output.write_bytes(subprocess.run(["doveconf", "-n", "-c", dovecot.config], capture_output=True, check=True).stdout)
+    done = popauthd.control("dovecot", "status", "--doveconf", str(output), *arguments)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def findings(dovecot: Dovecot, popauthd: Popauthd) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(status(dovecot, popauthd, "--json")[1])
+    return found
+
+
+def test_popauthds_own_snippet_is_fine(place: Place) -> None:
+    dovecot = Dovecot(place)
+    popauthd = Popauthd(place, dovecot.log)
+    assert pop3_login("127.0.0.1", dovecot.ports["pop3"])
+    code, text = status(dovecot, popauthd)
+    assert code == 0, text
+    assert f'use path = "{dovecot.log}"' in text
+    assert all(finding["severity"] == "ok" for finding in findings(dovecot, popauthd))
+
+
+def test_a_link_to_the_log_is_followed_as_well(place: Place) -> None:
+    dovecot = Dovecot(place)
+    link = place.root / "link.log"
+    link.symlink_to(dovecot.log)
+    assert status(dovecot, Popauthd(place, link))[0] == 0
+
+
+EXTRAS = [
+    ("any user name", "auth_username_chars =\n", "auth_username_chars", "danger" if OLD else "note", True),
+    ("reordered", f"{ELEMENTS} = rip={RIP} user=<{USER}> method={METHOD} {SESSION}\n", "", "", True),
+    ("no rip", f"{ELEMENTS} = user=<{USER}> method={METHOD} {SESSION}\n", ELEMENTS, "warning", False),
+    ("no user", f"{ELEMENTS} = method={METHOD} rip={RIP} {SESSION}\n", ELEMENTS, "warning", False),
+    ("no method", f"{ELEMENTS} = user=<{USER}> rip={RIP} {SESSION}\n", ELEMENTS, "warning", True),
+    ("rip at the end", f"{ELEMENTS} = user=<{USER}> method={METHOD} rip={RIP}\n", ELEMENTS, "warning", False),
+    ("a stamp", 'log_timestamp = "%d %b %Y %T "\n', "log_timestamp", "warning", False),
+    ("a stamp that is known", 'log_timestamp = "%Y-%m-%d %H:%M:%S "\n', "", "", True),
+    ("a proxy", PROXY, "proxy", "warning", True),
+    ("balancers", "haproxy_trusted_networks = 192.0.2.0/24 10.0.0.0/8\n", "proxy", "danger", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("extra", "check", "severity", "recognised"), [row[1:] for row in EXTRAS], ids=[row[0] for row in EXTRAS]
+)
+def test_what_is_said_is_what_popauthd_makes_of_a_real_login(
+    place: Place, extra: str, check: str, severity: str, recognised: bool
+) -> None:
+    dovecot = Dovecot(place, extra)
+    popauthd = Popauthd(place, dovecot.log)
+    assert pop3_login("127.0.0.1", dovecot.ports["pop3"])
+    eventually(lambda: any(b"ogin: " in line or b"ogged in: " in line for line in dovecot.lines()), "the login's line")
+    found = {one["check"]: one["severity"] for one in findings(dovecot, popauthd) if one["severity"] != "ok"}
+    assert found == ({check: severity} if check else {})
+    assert status(dovecot, popauthd)[0] == (1 if severity in ("warning", "danger") else 0)
+    text = popauthd.control("recognise", str(dovecot.log)).stdout
+    assert (" grant " in text) is recognised, text
+
+
+def test_a_log_that_others_can_write_is_told(place: Place) -> None:
+    dovecot = Dovecot(place)
+    assert pop3_login("127.0.0.1", dovecot.ports["pop3"])
+    popauthd = Popauthd(place, dovecot.log)
+    for path, mode, why in [
+        (dovecot.log, 0o666, f"{dovecot.log} can be written by everybody"),
+        (dovecot.log.parent, 0o777, f"{dovecot.log.parent} can be written by everybody"),
+    ]:
+        before = path.stat().st_mode
+        path.chmod(mode)
+        code, text = status(dovecot, popauthd)
+        assert code == 1
+        assert f"DANGER  log-file: {dovecot.log} can be forged: {why}" in text
+        path.chmod(before)
+    assert status(dovecot, popauthd)[0] == 0
+
+
+def test_without_doveconfs_output_it_says_what_is_wrong(place: Place, tmp_path: Path) -> None:
+    popauthd = Popauthd(place, None)
+    (tmp_path / "broken").write_text("something else\n")
+    for name, why in [("missing", "cannot be read"), ("broken", "not what `doveconf -n` prints")]:
+        done = popauthd.control("dovecot", "status", "--doveconf", str(tmp_path / name))
+        assert done.returncode == 66
+        assert why in done.stderr
