@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from popauthd import __version__, config
-from popauthd.cli import change, configure, dovecot, exim, inquire, recognise
+from popauthd.cli import change, configure, doctor, dovecot, exim, inquire, recognise
 from popauthd.errors import PopauthdError
 
-GROUPS = (inquire, change, configure, recognise, exim, dovecot)
+GROUPS = (inquire, change, configure, recognise, exim, dovecot, doctor)
 
 
 def parser() -> argparse.ArgumentParser:
