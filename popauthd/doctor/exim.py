@@ -117,16 +117,17 @@ def _asked(visit: Visit, setting: str, acls: str) -> tuple[str, str, str]:
         try:
             text = look(visit.exim_user, lambda path=path: Path(path).read_text("utf-8", "replace"))  # type: ignore[misc]
         except LookError as error:
-            gone = gone or f"Exim cannot read {modes(path)}: {error}"
+            if path in setting:  # the very file that decides; others, Debian's own among them, may be missing
+                gone = gone or f"Exim cannot read {modes(path)}: {error}"
             continue
-        if found := _way(visit, text):
+        if found := way_of(visit, text):
             return (*found, path)
-    if found := _way(visit, acls):
+    if found := way_of(visit, acls):
         return (*found, "Exim's configuration")
     raise LookError(gone or f"Exim does not ask popauthd: {safe(setting.strip(), 200) or 'no ACL'}")
 
 
-def _way(visit: Visit, text: str) -> tuple[str, str] | None:
+def way_of(visit: Visit, text: str) -> tuple[str, str] | None:
     """The way in an ACL that asks where popauthd answers, else one that asks something with our names."""
     code = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
     found = [(way, next(filter(None, match.groups()))) for way, form in WAYS.items() for match in form.finditer(code)]

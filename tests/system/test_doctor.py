@@ -2,82 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.helpers import eventually
-from tests.servers.clients import pop3_login
-from tests.servers.dovecot import Dovecot
 from tests.servers.exim import TREE, WAYS, write_snippets
-from tests.servers.place import Place, Server
+from tests.servers.place import Place
 from tests.servers.popauthd import Popauthd
-from tests.system.test_debian_configuration import Debian, relocated
+from tests.system.patients import (
+    World,
+    appended,
+    aside,
+    build,
+    edited,
+    mode,
+    no_exim,
+    no_log,
+    no_new_list,
+    regenerated,
+    stopped,
+)
 
 pytestmark = pytest.mark.system
-
-# The configuration lets nobody from here in by itself; popauthd's own tests have it excluded nowhere.
-SETTINGS = "hold_sessions = false\n"
-
-
-@dataclass(slots=True)
-class World:
-    """A mail server as it should be."""
-
-    dovecot: Dovecot
-    popauthd: Popauthd
-    parts: dict[str, Server]
-    debian: Debian
-    exim: Path
-
-    def arguments(self) -> list[str]:
-        """What makes the doctor look here instead of at the machine itself."""
-        script = self.debian.root / "readlookup"
-        return ["--exim", str(self.exim), "--exim-config", str(self.debian.config), "--readlookup", str(script)]
-
-    def examine(self) -> tuple[int, dict[str, tuple[str, str]]]:
-        """The doctor's exit code, and check -> (state, the rest)."""
-        done = self.popauthd.control("doctor", "--json", *self.arguments())
-        assert done.stderr == ""
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return done.returncode, {one["check"]: (one["state"], f"{one['seen']}; {one['advice']}") for one in found}
-
-    def failed(self) -> dict[str, str]:
-        """The checks that failed, and what is said of them. What is granted for the proof is never left behind."""
-        code, found = self.examine()
-        failed = {check: said for check, (state, said) in found.items() if state == "FAIL"}
-        assert code == (1 if failed else 0)
-        if self.parts["watch"].alive():
-            listed = self.popauthd.control("list", "--json")
-            assert "192.0.2" not in listed.stdout, found
-        return failed
-
-
-def build(place: Place, way: str) -> World:
-    dovecot = Dovecot(place)
-    assert pop3_login("127.0.0.1", dovecot.ports["pop3"])  # its log is there
-    popauthd = Popauthd(place, dovecot.log, settings=SETTINGS)
-    parts = popauthd.start("watch", "respond")
-    debian = relocated(place, "light", False)
-    debian.install(write_snippets(debian.root, way, popauthd.run_dir).read_text())
-    debian.generate()
-    return World(dovecot, popauthd, parts, debian, debian.binary)
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with Place() as place:
-        yield build(place, "socket")
+        yield build(place, "light", split=False)
+
+
+def test_all_is_well_with_the_heavy_exim_and_a_split_configuration() -> None:
+    with Place() as place:
+        assert build(place, "heavy", split=True).failed() == {}
 
 
 CHECKS = {
@@ -108,91 +72,8 @@ def test_each_check_is_a_line(world: World) -> None:
     assert all(line.startswith("ok   ") for line in lines)
 
 
-@contextlib.contextmanager
-def mode(path: Path, bits: int) -> Iterator[None]:
-    before = path.stat().st_mode & 0o7777
-    path.chmod(bits)
-    try:
-        yield
-    finally:
-        path.chmod(before)
-
-
-@contextlib.contextmanager
-def aside(path: Path) -> Iterator[None]:
-    path.rename(path.with_name("aside"))
-    try:
-        yield
-    finally:
-        path.with_name("aside").rename(path)
-
-
-@contextlib.contextmanager
-def stopped(world: World, part: str) -> Iterator[None]:
-    world.parts[part].stop()
-    try:
-        yield
-    finally:
-        world.parts |= world.popauthd.start(part)
-        eventually(lambda: world.popauthd.control("status").returncode == 0, "the watcher answers")
-
-
-@contextlib.contextmanager
-def appended(path: Path, text: str) -> Iterator[None]:
-    before = path.read_text()
-    path.write_text(text + before)
-    try:
-        yield
-    finally:
-        path.write_text(before)
-
-
-@contextlib.contextmanager
-def regenerated(world: World, name: str, old: str, new: str) -> Iterator[None]:
-    """Debian's configuration made anew with another line in one of its files."""
-    path = world.debian.root / "exim4" / name
-    before = path.read_text()
-    assert old in before
-    path.write_text(before.replace(old, new))
-    try:
-        world.debian.generate()
-        yield
-    finally:
-        path.write_text(before)
-        world.debian.generate()
-
-
-@contextlib.contextmanager
-def no_new_list(world: World) -> Iterator[None]:
-    """The watcher cannot write the host list any more."""
-    blocked = world.popauthd.run_dir / "relay-hosts.new"
-    blocked.mkdir()
-    try:
-        yield
-    finally:
-        blocked.rmdir()
-        eventually(lambda: world.popauthd.control("status").returncode == 0, "the watcher is well again")
-
-
-@contextlib.contextmanager
-def no_exim(world: World) -> Iterator[None]:
-    before, world.exim = world.exim, Path("/nonexistent/exim4")
-    try:
-        yield
-    finally:
-        world.exim = before
-
-
-@contextlib.contextmanager
-def no_log(world: World) -> Iterator[None]:
-    def present() -> bool:
-        status = json.loads(world.popauthd.control("status", "--json").stdout)
-        return bool(status["sources"][0]["status"] == "present")
-
-    with aside(world.dovecot.log):
-        eventually(lambda: not present(), "the log is missed")
-        yield
-    eventually(present, "the log is found again")
+def another_socket(world: World) -> AbstractContextManager[None]:
+    return edited(world.debian.acl, str(world.popauthd.socket), "/run/elsewhere/lookup.sock")
 
 
 Fault = Callable[[World], AbstractContextManager[None]]
@@ -211,7 +92,7 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
     ("host list stale", no_new_list, "grant-hostlist", "is stale: does not have it"),
     ("acl file gone", lambda w: aside(w.debian.acl), "acl", "exim/README.md"),
     ("acl file closed", lambda w: mode(w.debian.acl, 0o600), "acl", "exim-acl (-rw-------"),
-    ("another socket", lambda w: appended_acl(w), "acl", "but popauthd's is"),
+    ("another socket", another_socket, "acl", "but popauthd's is"),
     (
         "not in Exim's configuration",
         lambda w: regenerated(w, "exim4.conf.localmacros", "MAIN_ACL_CHECK_RCPT", "MAIN_OTHER"),
@@ -232,27 +113,13 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
         "config",
         'did you mean "lifetime"',
     ),
-    ("no such group", lambda w: replaced_config(w, "Debian-exim", "no-such-group"), "exim-user", "there is no group"),
+    (
+        "no such group",
+        lambda w: edited(w.popauthd.config, "Debian-exim", "no-such-group"),
+        "exim-user",
+        "there is no group",
+    ),
 ]
-
-
-def replaced_config(world: World, old: str, new: str) -> AbstractContextManager[None]:
-    return edited(world.popauthd.config, old, new)
-
-
-def appended_acl(world: World) -> AbstractContextManager[None]:
-    return edited(world.debian.acl, str(world.popauthd.socket), "/run/elsewhere/popauthd/lookup.sock")
-
-
-@contextlib.contextmanager
-def edited(path: Path, old: str, new: str) -> Iterator[None]:
-    before = path.read_text()
-    assert old in before
-    path.write_text(before.replace(old, new))
-    try:
-        yield
-    finally:
-        path.write_text(before)
 
 
 @pytest.mark.parametrize(("fault", "check", "said"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS])

@@ -1,0 +1,171 @@
+"""A whole mail server for the doctor to look at, and what can be wrong with one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import eventually
+from tests.servers.clients import pop3_login
+from tests.servers.dovecot import Dovecot
+from tests.servers.exim import write_snippets
+from tests.servers.place import Place, Server
+from tests.servers.popauthd import Popauthd
+from tests.system.test_debian_configuration import Debian, relocated
+
+SETTINGS = "hold_sessions = false\n"
+
+
+@dataclass(slots=True)
+class World:
+    """A mail server as it should be."""
+
+    dovecot: Dovecot
+    popauthd: Popauthd
+    parts: dict[str, Server]
+    debian: Debian
+    exim: Path
+
+    def arguments(self) -> list[str]:
+        """What makes the doctor look here instead of at the machine itself."""
+        script = self.debian.root / "readlookup"
+        return ["--exim", str(self.exim), "--exim-config", str(self.debian.config), "--readlookup", str(script)]
+
+    def examine(self) -> tuple[int, dict[str, tuple[str, str]]]:
+        """The doctor's exit code, and check -> (state, the rest)."""
+        done = self.popauthd.control("doctor", "--json", *self.arguments())
+        assert done.stderr == ""
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return done.returncode, {one["check"]: (one["state"], f"{one['seen']}; {one['advice']}") for one in found}
+
+    def failed(self) -> dict[str, str]:
+        """The checks that failed, and what is said of them. What is granted for the proof is never left behind."""
+        code, found = self.examine()
+        failed = {check: said for check, (state, said) in found.items() if state == "FAIL"}
+        assert code == (1 if failed else 0)
+        if self.parts["watch"].alive():
+            listed = self.popauthd.control("list", "--json")
+            assert "192.0.2" not in listed.stdout, found
+        return failed
+
+
+def build(place: Place, flavour: str, *, split: bool) -> World:
+    """One in which all is well, and Exim asks by the socket."""
+    dovecot = Dovecot(place)
+    assert pop3_login("127.0.0.1", dovecot.ports["pop3"])  # its log is there
+    popauthd = Popauthd(place, dovecot.log, settings=SETTINGS)
+    parts = popauthd.start("watch", "respond")
+    debian = relocated(place, flavour, split)
+    debian.install(write_snippets(debian.root, "socket", popauthd.run_dir).read_text())
+    debian.generate()
+    return World(dovecot, popauthd, parts, debian, debian.binary)
+
+
+@contextlib.contextmanager
+def mode(path: Path, bits: int) -> Iterator[None]:
+    """A file or directory with another mode."""
+    before = path.stat().st_mode & 0o7777
+    path.chmod(bits)
+    try:
+        yield
+    finally:
+        path.chmod(before)
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[None]:
+    """A file that is not there."""
+    path.rename(path.with_name("aside"))
+    try:
+        yield
+    finally:
+        path.with_name("aside").rename(path)
+
+
+@contextlib.contextmanager
+def stopped(world: World, part: str) -> Iterator[None]:
+    """A part of popauthd that does not run."""
+    world.parts[part].stop()
+    try:
+        yield
+    finally:
+        world.parts |= world.popauthd.start(part)
+        eventually(lambda: world.popauthd.control("status").returncode == 0, "the watcher answers")
+
+
+@contextlib.contextmanager
+def appended(path: Path, text: str) -> Iterator[None]:
+    """A file with more in front."""
+    before = path.read_text()
+    path.write_text(text + before)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+@contextlib.contextmanager
+def regenerated(world: World, name: str, old: str, new: str) -> Iterator[None]:
+    """Debian's configuration made anew with another line in one of its files."""
+    path = world.debian.root / "exim4" / name
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new))
+    try:
+        world.debian.generate()
+        yield
+    finally:
+        path.write_text(before)
+        world.debian.generate()
+
+
+@contextlib.contextmanager
+def no_new_list(world: World) -> Iterator[None]:
+    """The watcher cannot write the host list any more."""
+    blocked = world.popauthd.run_dir / "relay-hosts.new"
+    blocked.mkdir()
+    try:
+        yield
+    finally:
+        blocked.rmdir()
+        eventually(lambda: world.popauthd.control("status").returncode == 0, "the watcher is well again")
+
+
+@contextlib.contextmanager
+def no_exim(world: World) -> Iterator[None]:
+    """A machine without Exim."""
+    before, world.exim = world.exim, Path("/nonexistent/exim4")
+    try:
+        yield
+    finally:
+        world.exim = before
+
+
+@contextlib.contextmanager
+def no_log(world: World) -> Iterator[None]:
+    """Dovecot's log is missing, and the watcher knows."""
+
+    def present() -> bool:
+        status = json.loads(world.popauthd.control("status", "--json").stdout)
+        return bool(status["sources"][0]["status"] == "present")
+
+    with aside(world.dovecot.log):
+        eventually(lambda: not present(), "the log is missed")
+        yield
+    eventually(present, "the log is found again")
+
+
+@contextlib.contextmanager
+def edited(path: Path, old: str, new: str) -> Iterator[None]:
+    """A file with something else in it."""
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new))
+    try:
+        yield
+    finally:
+        path.write_text(before)
