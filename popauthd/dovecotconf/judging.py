@@ -90,13 +90,17 @@ def _missing(configuration: Configuration, place: str, value: str) -> Found:
 def session_ids(configuration: Configuration, world: World) -> Found:
     """Whether the end of a session says which it was."""
     word = "mail_log_prefix"
-    bad = [place for place, value in configuration.everywhere(word) if "><%{session}>: " not in value]
-    if bad and world.hold_sessions:
-        where = f" within {safe(bad[-1])}" if bad[-1] else ""
-        seen = f"is changed{where}: ends of sessions are not recognised, and are held until hold_at_most is over"
-        yield Finding(word, "warning", seen, f"take {word} out, or set ask_doveadm = true or hold_sessions = false")
-    else:
-        yield Finding(word, "ok", "ends of sessions carry the session's id" if not bad else "sessions are not held")
+    prefixes = list(configuration.everywhere(word))
+    bad = [place for place, value in prefixes if "><%{session}>: " not in value]
+    advice = f"take {word} out of Dovecot's configuration"
+    if not bad or not world.hold_sessions:
+        yield Finding(word, "ok", "sessions are not held" if bad else "ends of sessions carry the session's id")
+    elif len(bad) == len(prefixes):
+        yield Finding(word, "note", "is changed: ends of sessions are not recognised, so none is held", advice)
+    else:  # some ends are seen, so all sessions are held
+        where = f"within {safe(bad[-1])}" if bad[-1] else "at the top"
+        seen = f"is changed {where}: ends of sessions are not recognised there, and held until hold_at_most is over"
+        yield Finding(word, "warning", seen, f"{advice}, or set ask_doveadm = true or hold_sessions = false")
 
 
 def anonymous(configuration: Configuration, _world: World) -> Found:

@@ -142,7 +142,7 @@ TROUBLES = [
         FOLLOWED,
         {ELEMENTS: "warning"},
     ),
-    ("a bare session", OLD + FILE + 'mail_log_prefix = "%s(%u): "\n', FOLLOWED, {"mail_log_prefix": "warning"}),
+    ("a bare session", OLD + FILE + 'mail_log_prefix = "%s(%u): "\n', FOLLOWED, {"mail_log_prefix": "note"}),
     (
         "a bare session, not held",
         OLD + FILE + 'mail_log_prefix = "%s(%u): "\n',
