@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from popauthd import config
 from popauthd.assembly import followed, recogniser, user_files
 from popauthd.control import ask
 from popauthd.doctor.asuser import ask_socket
-from popauthd.doctor.visit import Verdict, Visit, fail, ok
+from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
 from popauthd.errors import ConfigError, PopauthdError
 from popauthd.text import length_of_time, stamp
 
@@ -52,7 +51,7 @@ def watcher(visit: Visit) -> Iterator[Verdict]:
     try:
         visit.status = _status(visit)
     except PopauthdError as error:
-        if os.geteuid() != 0 and Path(visit.config.control_path).exists():
+        if isinstance(error.__cause__, PermissionError):
             yield fail("it hears root and its own user alone", "run this as root")
             return
         said = str(error).partition("; ")[0]
@@ -74,6 +73,9 @@ def responder(visit: Visit) -> Iterator[Verdict]:
     path = visit.config.lookup_path
     try:
         answer = ask_socket(path, NOBODY)
+    except PermissionError:
+        yield skip(f"only root and Exim's group may ask on {path}; run this as root")
+        return
     except OSError as error:
         start = "systemctl start popauthd-lookup; if it does not stay up: journalctl -u popauthd-lookup"
         yield fail(f"it does not answer on {path} ({error.strerror or error})", start)

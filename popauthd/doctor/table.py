@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 from popauthd.doctor import daemons, exim, proof, rights
-from popauthd.doctor.visit import OK, Paths, Result, Verdict, Visit, skip
+from popauthd.doctor.visit import OK, Paths, Result, Verdict, Visit, fail, skip
 from popauthd.text import safe
 
 CUT = 400
@@ -70,8 +70,11 @@ def _each(visit: Visit, checks: Iterable[Check]) -> Iterator[Result]:
     for check in checks:
         unwell = next((need for need in check.needs if visit.state_of(need) != OK), None)
         verdicts = [skip(f"needs {unwell}, which is not well")] if unwell else check.run(visit)
-        for verdict in verdicts:
-            yield _kept(visit, check.word, verdict)
+        try:
+            for verdict in verdicts:
+                yield _kept(visit, check.word, verdict)
+        except OSError as error:  # the world is in the way of looking
+            yield _kept(visit, check.word, fail(f"cannot be looked at: {error}", "run this as root"))
 
 
 def _take_back(visit: Visit) -> Result:

@@ -134,7 +134,27 @@ def test_when_the_faults_are_gone_all_is_well_again(world: World) -> None:
     assert world.failed() == {}
 
 
-def test_a_dry_run_is_told(tmp_path: Path, world: World) -> None:
+@pytest.mark.parametrize("user", ["nobody", "Debian-exim"])
+def test_whoever_is_not_root_is_told_to_be(world: World, user: str) -> None:
+    config = str(world.popauthd.config)
+    done = subprocess.run(
+        [sys.executable, "-m", "popauthd.cli", "--config", config, "doctor", *world.arguments()],
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        check=False,
+        user=user,
+        group=user if user != "nobody" else "nogroup",
+        extra_groups=[],
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed == ["FAIL watcher: it hears root and its own user alone; run this as root"]
+    assert len(done.stdout.splitlines()) == len(CHECKS)
+
+
+def test_a_dry_run_is_told(world: World) -> None:
     with Place() as place:
         popauthd = Popauthd(place, world.dovecot.log, settings="dry_run = true\n")
         popauthd.start("watch", "respond")
