@@ -33,9 +33,7 @@ def carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, sa
         before = trial.build(site, {}, old)
         after = trial.build(site, wanted, new)
         if trial.asks(site, after) != asked:
-            raise ConfigError(
-                "something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect"
-            )
+            raise ConfigError("something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect")
         for line in trial.compare(site, before, after):
             say(f"tried: {line}")
         if dry_run:
