@@ -189,13 +189,21 @@ def test_whoever_stops_the_doctor_leaves_no_grant_behind(tmp_path: Path, world: 
     script.chmod(0o755)
     config = str(world.popauthd.config)
     command = [sys.executable, "-m", "popauthd.cli", "--config", config, "doctor", *world.arguments()]
-    process = subprocess.Popen(
-        [*command, "--exim", str(script)], cwd=TREE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    eventually(second.exists, "the session of the granted address hangs")
-    assert "192.0.2" in world.popauthd.control("list").stdout
-    process.send_signal(number)
-    _out, errors = process.communicate(timeout=20)
+    with subprocess.Popen(
+        [*command, "--exim", str(script)],
+        cwd=TREE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # a shell has its background jobs ignore it, and we may be one
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        eventually(second.exists, "the session of the granted address hangs")
+        assert "192.0.2" in world.popauthd.control("list").stdout
+        process.send_signal(number)
+        try:
+            _out, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == 128 + number
     assert errors == b""
     assert "192.0.2" not in world.popauthd.control("list").stdout
