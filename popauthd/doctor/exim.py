@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from popauthd.doctor.asuser import LookError, look, modes
-from popauthd.doctor.visit import Verdict, Visit, fail, ok
+from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
 from popauthd.text import safe
 
 SECONDS = 120  # a session may wait for name servers that do not answer
@@ -78,6 +79,9 @@ def installed(visit: Visit) -> Iterator[Verdict]:
 
 def acl(visit: Visit) -> Iterator[Verdict]:
     """Whether the configuration in force asks popauthd, which way, and where popauthd is."""
+    if os.geteuid() != 0:
+        yield skip("Exim shows its configuration to root; run this as root")
+        return
     try:
         setting = command(visit, "-bP", "acl_smtp_rcpt").stdout
         whole = command(visit, "-bP", "config").stdout
