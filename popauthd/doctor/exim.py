@@ -13,7 +13,7 @@ from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
 from popauthd.text import safe
 
 SECONDS = 120  # a session may wait for name servers that do not answer
-PUT_IN = "put it in as exim/README.md says, then reload Exim"
+PUT_IN = "put it in: popauthctl exim enable (or by hand, see exim/README.md, and reload Exim)"
 # How an ACL asks, and where: the recipes of exim/.
 WAYS = {
     "socket": re.compile(r"\$\{readsocket\s*\{([^{}\s]+)\}"),

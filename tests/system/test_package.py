@@ -17,7 +17,7 @@ from tests.package.building import build
 from tests.package.roots import SUITES, Root, differences
 from tests.package.site import LOCAL, RELAY_NET_CLIENT, REMOTE, Site
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 
 WAYS = ("socket", "readlookup", "hostlist")
 CLIENT, OTHER, STRANGER, SIX = "192.0.2.10", "192.0.2.11", "192.0.2.13", "2001:db8::7"
