@@ -1,0 +1,80 @@
+"""What the package says for people is what the program does: configuration file, manual pages, completion."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+
+from popauthd import config
+from popauthd.cli import parser
+from popauthd.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from tests.helpers import ROOT
+
+MADE = [sys.executable, str(ROOT / "packaging/from_settings.py")]
+ROWS = [*SETTINGS, *SOURCE_SETTINGS]
+
+
+def made(*arguments: str) -> str:
+    return subprocess.run([*MADE, *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def plain(page: str) -> str:
+    """A manual page's text without its escapes, in one line."""
+    text = re.sub(r"\\\((dq|aq|ga)", lambda found: {"dq": '"', "aq": "'", "ga": "`"}[found[1]], page)
+    return " ".join(text.replace("\\-", "-").replace("\\e", "\\").split())
+
+
+def test_the_configuration_file_with_every_key_in_force_is_the_default() -> None:
+    text = made("conffile")
+    assert config.from_mapping(tomllib.loads(text), "as installed") == config.from_mapping({}, "defaults")
+    ours, _, source = text.partition("#[[source]]\n")
+    in_force = re.sub(r"^#(?=[a-z_]+ = )", "", ours, flags=re.MULTILINE)
+    given = {key: value for key, value in tomllib.loads(in_force).items() if value != ""}
+    assert config.from_mapping(given, "in force") == config.from_mapping({}, "defaults")
+    keys = re.findall(r"^#([a-z_]+) = ", source, flags=re.MULTILINE)
+    assert keys == [row.key for row in SOURCE_SETTINGS]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_the_manual_has_every_setting_as_it_is(row: Setting) -> None:
+    text = plain(made("manual", "packaging/man/popauthd.toml.5.in"))
+    assert f".It Ic {row.key} Default: {json.dumps(row.default)} .br {row.sentence}" in text
+
+
+def commands(given: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command that does something, with its parser."""
+    below = [action for action in given._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in below:
+        for word, inner in action.choices.items():
+            yield from commands(inner, f"{name} {word}".strip())
+    if not below:
+        yield name, given
+
+
+COMMANDS = dict(commands(parser()))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_manual_and_the_completion_know_every_command_and_option(name: str) -> None:
+    page = plain((ROOT / "packaging/man/popauthctl.8").read_text())
+    completion = (ROOT / "packaging/completion/popauthctl").read_text()
+    assert re.search(rf"\.It Cm {name}\b", page), name
+    for word in name.split():
+        assert re.search(rf"\b{word}\b", completion), word
+    for action in COMMANDS[name]._actions:
+        for option in action.option_strings:
+            if action.help != argparse.SUPPRESS and option.startswith("--") and option != "--help":
+                assert f"Fl Fl {option[2:]}" in page, option
+                assert option in completion, f"{name} {option}"
+
+
+@pytest.mark.parametrize("script", ["popauthctl", "popauthd"])
+def test_the_completion_is_bash(script: str) -> None:
+    subprocess.run(["bash", "-n", ROOT / "packaging/completion" / script], check=True)
