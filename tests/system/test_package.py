@@ -5,6 +5,7 @@ The tests are chapters: each goes on where the one before it ended. Nothing is i
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +185,7 @@ def relays_when_asked(site: Site, way: str, split: str) -> None:
         eventually(lambda client=client: site.rcpt(client, REMOTE) == 250, f"{client} relays by {way}")  # type: ignore[misc]
         assert site.send(client, f"by {way} from {client}") == 250
     assert site.rcpt(OTHER, REMOTE) == 550
+    proved(site)
     site.root.run("popauthctl", "revoke", "--all")
     eventually(lambda: site.rcpt(CLIENT, REMOTE) == 550, "revoked")
     hook.disable(site)
@@ -191,6 +193,17 @@ def relays_when_asked(site: Site, way: str, split: str) -> None:
     assert site.login("imap", CLIENT)
     site.relays(CLIENT)
     asked_as_before(site)
+
+
+def proved(site: Site) -> None:
+    """The doctor finds nothing wrong, and leaves nothing granted."""
+    before = site.root.run("popauthctl", "list", "--json")
+    checks = json.loads(site.root.run("popauthctl", "doctor", "--json"))
+    assert [check for check in checks if check["state"] == "FAIL"] == []
+    assert {check["check"] for check in checks if check["state"] == "ok"} >= {"grant-socket", "relay", "refused"}, (
+        checks
+    )
+    assert len(json.loads(before)) == len(json.loads(site.root.run("popauthctl", "list", "--json")))
 
 
 @pytest.mark.parametrize("split", ["true", "false"], ids=["split", "unsplit"])
