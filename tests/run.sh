@@ -3,7 +3,7 @@
 #   1. ruff, ruff format, mypy --strict
 #   2. the unit and fault tests with the newest watchdog, pygtail and lmdb of PyPI
 #   3. everything with Debian's own, real Dovecot and Exim included, and branch coverage
-# The Debian package on whole systems is asked for by `-m package tests/system/test_package.py`; it takes a quarter of an hour.
+# The Debian package is built, and tried on whole systems, by `sh tests/run.sh -m package tests/system` (a quarter of an hour).
 # Exits non-zero if anything failed; a part that failed before pytest's own summary is named before it.
 # Long campaigns are commands of their own: tests/bench, tests/faults.
 set -eu
@@ -48,7 +48,7 @@ prepare
 # shellcheck disable=SC2086 # a list of names
 need $demo_packages python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate
 case " $* " in
-*" package "*) need debhelper dh-python mmdebstrap ;;
+*" package "*) need debhelper dh-python lintian mmdebstrap ;;
 esac
 need_exim light heavy
 need_server courier courier-imap courier-pop
