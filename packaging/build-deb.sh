@@ -44,7 +44,8 @@ cp packaging/systemd/popauthd-lookup.socket debian/popauthd.popauthd-lookup.sock
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)
 export SOURCE_DATE_EPOCH
 
-dpkg-buildpackage -us -uc -b >"$work/log" 2>&1 || {
+# -d: what it needs was looked for above; the rest of build-essential is for compilers.
+dpkg-buildpackage -us -uc -b -d >"$work/log" 2>&1 || {
     tail -n 40 "$work/log" >&2
     fail "the build failed"
 }
