@@ -64,7 +64,13 @@ def place(text: str) -> tuple[str, int]:
 def listen(text: str) -> socket.socket:
     """A socket that listens at a `place`. Raises ConfigError."""
     where = place(text)
-    listener = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(
+            f"auth_policy_listen: no TCP here ({error.strerror}); as a service popauthd has none unless a drop-in "
+            "allows it: /usr/share/doc/popauthd/examples/auth-policy.conf"
+        ) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)

@@ -32,6 +32,7 @@ EXIM = {
     "dc_minimaldns": "true",
 }
 LOGIN = {"bookworm": "disable_plaintext_auth = no\n", "trixie": "auth_allow_cleartext = yes\n"}
+LOCAL_MACROS = {"bookworm": "", "trixie": "# no line feed at the end"}
 BRANCH = {"bookworm": "2.3", "trixie": "2.4"}
 
 
@@ -80,6 +81,8 @@ class Site:
         snippet = (ROOT / f"dovecot/popauthd-{BRANCH[self.root.suite]}.conf").read_text()
         (self.root.path / "etc/dovecot/conf.d/90-popauthd.conf").write_text(snippet)
         self.root.run("install", "-m", "640", "-o", "root", "-g", "adm", "/dev/null", "/var/log/dovecot-info.log")
+        if macros := LOCAL_MACROS[self.root.suite]:
+            (self.root.path / "etc/exim4/exim4.conf.localmacros").write_text(macros)
         self.set_exim(**EXIM, dc_smarthost=f"{WORLD}::{self.world.port}")
 
     def set_exim(self, **values: str) -> None:
