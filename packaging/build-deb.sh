@@ -28,7 +28,7 @@ trap 'exit 143' TERM
 copy=$work/popauthd
 mkdir "$copy"
 cd "$root"
-tar -cf - --exclude=__pycache__ popauthd exim dovecot packaging README.md CHANGELOG.md LICENSE pyproject.toml |
+tar -cf - --exclude=__pycache__ --exclude='.*_cache' popauthd exim dovecot packaging README.md CHANGELOG.md LICENSE pyproject.toml |
     tar -C "$copy" -xf - --no-same-owner --no-same-permissions
 cd "$copy"
 # What may execute is said by debian/rules; here nothing depends on the builder's umask.
@@ -43,6 +43,8 @@ cp packaging/systemd/popauthd-lookup.service debian/popauthd.popauthd-lookup.ser
 cp packaging/systemd/popauthd-lookup.socket debian/popauthd.popauthd-lookup.socket
 SOURCE_DATE_EPOCH=$(dpkg-parsechangelog -S Timestamp)
 export SOURCE_DATE_EPOCH
+# dpkg-deb makes younger files as old as this; older ones, as a checkout may have, are ours to set.
+find . -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 # -d: what it needs was looked for above; the rest of build-essential is for compilers.
 dpkg-buildpackage -us -uc -b -d >"$work/log" 2>&1 || {
