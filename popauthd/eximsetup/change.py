@@ -34,6 +34,11 @@ def carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, sa
         after = trial.build(site, wanted, new)
         if trial.asks(site, after) != asked:
             raise ConfigError("something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect")
+        open_to = trial.open_relay(site, before)
+        if open_to and asked:
+            raise ConfigError(f"Exim already relays for strangers ({open_to}), whoever logs in; mend that first")
+        if open_to:
+            say(f"WARNING: Exim relays for strangers ({open_to}) without popauthd: an open relay")
         for line in trial.compare(site, before, after):
             say(f"tried: {line}")
         if dry_run:
@@ -83,6 +88,7 @@ def write(path: Path, text: str | None) -> None:
         if text is None:
             path.unlink(missing_ok=True)
             return
+        path = path.resolve()  # an administrator's symbolic link stays one
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, mode=0o755)
         status = path.stat() if path.exists() else None

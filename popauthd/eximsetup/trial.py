@@ -120,15 +120,20 @@ def _elsewhere(text: str | None, site: Site, where: Path) -> str | None:
 
 
 def _put(path: Path, text: str | None) -> None:
-    if text is None:
-        path.unlink(missing_ok=True)
-    else:
+    path.unlink(missing_ok=True)  # it may be a link to the live file
+    if text is not None:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 def asks(site: Site, config: Path) -> bool:
     """Whether a configuration has our ACL for recipients in force."""
     return site.acl_file.name in must([site.exim, "-C", config, "-bP", "acl_smtp_rcpt"], "exim -bP acl_smtp_rcpt")
+
+
+def open_relay(site: Site, config: Path) -> str:
+    """The first stranger for whom a configuration relays, or ""."""
+    strangers = (case for case in cases(site) if case.stranger)
+    return next((case.client for case in strangers if play(site, config, case.client, case.to).startswith("2")), "")
 
 
 def compare(site: Site, before: Path, after: Path) -> list[str]:

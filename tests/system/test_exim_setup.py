@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -171,6 +172,34 @@ def test_an_acl_of_the_administrator_s_own_is_left_alone(machine: Machine) -> No
     with pytest.raises(ConfigError, match=f"{path} sets MAIN_ACL_CHECK_RCPT.*accept acl = "):
         machine.enable()
     assert machine.tree() == before
+
+
+def test_a_site_that_relays_for_everybody_is_told_so(machine: Machine) -> None:
+    machine.enable()
+    text = machine.site.debconf.read_text()
+    machine.site.debconf.write_text(re.sub(r"dc_relay_nets=.*", "dc_relay_nets='0.0.0.0/0'", text))
+    trial.must([machine.site.update, "-d", machine.site.confdir, "-o", machine.site.generated], "update")
+    before = machine.tree()
+    with pytest.raises(ConfigError, match=r"already relays for strangers \(192\.0\.2\.77\)"):
+        machine.enable("hostlist")
+    assert machine.tree() == before
+    assert machine.disable()
+    assert "WARNING: Exim relays for strangers (192.0.2.77)" in "\n".join(machine.said)
+
+
+def test_a_link_in_the_place_of_the_macros_stays_one(unsplit: Machine) -> None:
+    path, target = unsplit.site.macros_file, unsplit.root / "kept-elsewhere"
+    path.rename(target)
+    path.symlink_to(target)
+    before = target.read_bytes()
+    unsplit.enable(dry_run=True)
+    assert target.read_bytes() == before
+    unsplit.enable()
+    assert path.is_symlink()
+    assert plan.BEGIN in target.read_text()
+    unsplit.disable()
+    assert path.is_symlink()
+    assert target.read_bytes() == before
 
 
 def test_a_handwritten_configuration_is_left_alone(unsplit: Machine) -> None:
