@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 
 from popauthd.errors import ConfigError, PopauthdError
 from popauthd.eximsetup import plan, trial
@@ -18,6 +20,7 @@ log = logging.getLogger("popauthd.exim")
 
 Changed = Mapping[Path, tuple[str | None, str | None]]
 Say = Callable[[str], None]
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, say: Say) -> bool:
@@ -25,6 +28,11 @@ def carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, sa
 
     asked: whether popauthd must be asked afterwards. Raises ConfigError with the live files as they were.
     """
+    with _alone(site.confdir), _signals_as_errors():
+        return _carry_out(site, wanted, asked=asked, dry_run=dry_run, say=say)
+
+
+def _carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, say: Say) -> bool:
     changed = plan.changes(wanted)
     if not changed and (not site.generated.exists() or trial.asks(site, site.generated) == asked):
         return False
@@ -46,6 +54,36 @@ def carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, sa
         _live(site, changed, before, asked=asked)
     reload(site, say)
     return True
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One change at a time. Raises ConfigError at once if another is under way."""
+    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConfigError("another popauthctl is changing Exim's configuration; wait for it") from error
+    finally:
+        os.close(number)
+
+
+@contextlib.contextmanager
+def _signals_as_errors() -> Iterator[None]:
+    """A signal that would end the process half-way raises ConfigError instead, so that all is put back."""
+
+    def ended(number: int, _frame: FrameType | None) -> None:
+        for other in ENDING:  # what has been done is put back in peace
+            signal.signal(other, signal.SIG_IGN)
+        raise ConfigError(f"ended by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, ended) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _live(site: Site, changed: Changed, before: Path, *, asked: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import stat
@@ -261,6 +263,33 @@ def test_a_failure_half_way_puts_everything_back(machine: Machine) -> None:
     assert machine.tree() == before
     assert machine.site.generated.read_bytes() == generated
     script.write_text(text)
+    assert machine.enable()
+
+
+@pytest.mark.parametrize("number", ["TERM", "HUP", "INT"])
+def test_a_signal_half_way_puts_everything_back(machine: Machine, number: str) -> None:
+    before, generated = machine.tree(), machine.site.generated.read_bytes()
+    script = machine.site.update
+    text = script.read_text()
+    signalled = f'case "$0" in {script}) [ -e {machine.site.acl_file} ] && kill -{number} $PPID;; esac'
+    script.write_text(f"#!/bin/sh\n{signalled}\n" + text.partition("\n")[2])
+    with pytest.raises(ConfigError, match=f"ended by SIG{number}; everything is put back as it was"):
+        machine.enable()
+    script.write_text(text)
+    assert machine.tree() == before
+    assert re.sub(rb"#.*", b"", machine.site.generated.read_bytes()) == re.sub(rb"#.*", b"", generated)
+
+
+def test_two_at_once_do_not_mix(machine: Machine) -> None:
+    before = machine.tree()
+    number = os.open(machine.site.confdir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another popauthctl"):
+            machine.enable()
+    finally:
+        os.close(number)
+    assert machine.tree() == before
     assert machine.enable()
 
 
