@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from popauthd import config
+from popauthd import __version__, config, errors
 from popauthd.cli import parser
 from popauthd.settings import SETTINGS, SOURCE_SETTINGS, Setting
 from tests.helpers import ROOT
@@ -75,6 +76,54 @@ def test_the_manual_and_the_completion_know_every_command_and_option(name: str) 
                 assert option in completion, f"{name} {option}"
 
 
-@pytest.mark.parametrize("script", ["popauthctl", "popauthd"])
-def test_the_completion_is_bash(script: str) -> None:
-    subprocess.run(["bash", "-n", ROOT / "packaging/completion" / script], check=True)
+def completed(*line: str) -> set[str]:
+    """What bash offers for the last word of a command line."""
+    script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "_$1"; printf "%s\\n" "${COMPREPLY[@]}"'
+    words = ["bash", "-c", script, "bash", ROOT / "packaging/completion" / line[0], *line]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return {*done.stdout.split()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_bash_completes_every_command(name: str) -> None:
+    *before, last = name.split()
+    assert last in completed("popauthctl", *before, "")
+
+
+def test_bash_completes_the_daemon_and_values() -> None:
+    assert {"watch", "respond", "run"} <= completed("popauthd", "")
+    assert {"socket", "readlookup", "hostlist"} <= completed("popauthctl", "exim", "enable", "--via", "")
+
+
+MAN = ROOT / "packaging/man"
+TEMPLATE = MAN / "popauthd.toml.5.in"
+PAGES = sorted(path.name for path in MAN.iterdir() if path != TEMPLATE)
+
+
+@pytest.mark.parametrize("name", [*PAGES, "popauthd.toml.5"])
+def test_mandoc_finds_nothing_wrong(name: str, tmp_path: Path) -> None:
+    path = MAN / name
+    if not path.exists():
+        path = tmp_path / name
+        path.write_text(made("manual", str(TEMPLATE)))
+    done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", path], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+def test_every_page_is_installed() -> None:
+    listed = (ROOT / "packaging/debian/popauthd.manpages").read_text().split()
+    assert sorted(listed) == sorted(["debian/popauthd.toml.5", *(f"packaging/man/{name}" for name in PAGES)])
+
+
+@pytest.mark.parametrize("name", ["popauthctl.8", "popauthd.8"])
+def test_the_manual_has_every_exit_status(name: str) -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.PopauthdError)}
+    section = (MAN / name).read_text().partition(".Sh EXIT STATUS\n")[2]
+    assert codes <= {int(number) for number in re.findall(r"^\.It (\d+)", section, re.MULTILINE)}
+
+
+def test_the_package_has_the_program_s_version() -> None:
+    first = (ROOT / "packaging/debian/changelog").read_text().splitlines()[0]
+    assert first.startswith(f"popauthd ({__version__}")
