@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ log = logging.getLogger("popauthd.exim")
 
 Changed = Mapping[Path, tuple[str | None, str | None]]
 Say = Callable[[str], None]
+RELOAD_SECONDS = 1.0  # one that cannot go on ends within milliseconds
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
@@ -39,6 +41,8 @@ def _carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, s
     say(plan.diff(changed).rstrip("\n"))
     with trial.aside(site) as old, trial.aside(site) as new:
         before = trial.build(site, {}, old)
+        if changed and trial.pending(site, before):
+            _told_of_edits(site, asked=asked, say=say)
         after = trial.build(site, wanted, new)
         if trial.asks(site, after) != asked:
             raise ConfigError("something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect")
@@ -54,6 +58,14 @@ def _carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, s
         _live(site, changed, before, asked=asked)
     reload(site, say)
     return True
+
+
+def _told_of_edits(site: Site, *, asked: bool, say: Say) -> None:
+    """Edits that are not in force yet would go live with ours: refused on the way in, told on the way out."""
+    edits = f"files below {site.confdir} were changed and {site.generated} was not made anew since"
+    if asked:
+        raise ConfigError(f"{edits}; run update-exim4.conf, reload Exim, see that all is well, then try again")
+    say(f"WARNING: {edits}; those changes come into force as well")
 
 
 @contextlib.contextmanager
@@ -102,7 +114,7 @@ def _live(site: Site, changed: Changed, before: Path, *, asked: bool) -> None:
             write(path, changed[path][0])
         with contextlib.suppress(ConfigError):
             _generate(site)
-        if generated is not None and site.generated.read_bytes() != generated:
+        if generated is not None and not trial.same(site.generated.read_bytes(), generated):
             log.warning("%s differs from what it was; run update-exim4.conf", site.generated)
         if isinstance(error, PopauthdError):
             raise ConfigError(f"{error}; everything is put back as it was") from error
@@ -149,13 +161,24 @@ def write(path: Path, text: str | None) -> None:
 
 
 def reload(site: Site, say: Say) -> None:
-    """Have a running Exim read its configuration again, as Debian's reload does; never start one."""
+    """Have a running Exim read its configuration again, as Debian's reload does; never start one.
+
+    Raises ConfigError if it ends instead.
+    """
     pid = running(site)
     if pid is None:
         say("Exim is not running; it will read the new configuration when it starts")
         return
     # By the signal itself: invoke-rc.d says that all went well when a policy keeps it from doing anything.
     os.kill(pid, signal.SIGHUP)
+    until = time.monotonic() + RELOAD_SECONDS
+    while time.monotonic() < until:
+        if not is_exim(pid):
+            raise ConfigError(
+                f"Exim (pid {pid}) ended when it was told to reload, though its configuration is right; see "
+                "/var/log/exim4/paniclog, and start it: systemctl restart exim4"
+            )
+        time.sleep(0.05)
     say(f"Exim reloaded (pid {pid})")
 
 
@@ -163,7 +186,15 @@ def running(site: Site) -> int | None:
     """The process of the Exim daemon, or None."""
     try:
         pid = int(site.pid_file.read_text())
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
     except (OSError, ValueError):
         return None
-    return pid if name.startswith("exim") else None
+    return pid if is_exim(pid) else None
+
+
+def is_exim(pid: int) -> bool:
+    """Whether a process is there, alive, and Exim."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
+    except OSError:
+        return False
+    return name.startswith("exim") and not rest.startswith("Z")

@@ -97,7 +97,7 @@ def aside(site: Site) -> Iterator[Path]:
 def build(site: Site, wanted: Wanted, where: Path) -> Path:
     """Make Exim's configuration from the live files with `wanted` in their place, below `where`; returns its path."""
     confdir = where / "exim4"
-    shutil.copytree(site.confdir, confdir, symlinks=True)
+    shutil.copytree(site.confdir, confdir, ignore=_dangling)  # what a link leads to, not the link: it may be relative
     for path, text in wanted.items():
         if path.is_relative_to(site.confdir):
             _put(confdir / path.relative_to(site.confdir), _elsewhere(text, site, where))
@@ -119,10 +119,30 @@ def _elsewhere(text: str | None, site: Site, where: Path) -> str | None:
     return None if text is None else text.replace(str(site.acl_file), str(where / site.acl_file.name))
 
 
+def _dangling(directory: str, names: list[str]) -> list[str]:
+    return [name for name in names if not Path(directory, name).exists()]
+
+
 def _put(path: Path, text: str | None) -> None:
-    path.unlink(missing_ok=True)  # it may be a link to the live file
-    if text is not None:
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def pending(site: Site, before: Path) -> bool:
+    """Whether the configuration in force lacks what `before`, built from the present files, has."""
+    copied = str(before.parent / "exim4").encode()
+    present = before.read_bytes().replace(copied, str(site.confdir).encode())
+    return site.generated.exists() and not same(site.generated.read_bytes(), present)
+
+
+def same(one: bytes, other: bytes) -> bool:
+    """Whether two generated configurations say the same; their comments tell when and where they were made."""
+    first, second = (
+        [line for line in text.split(b"\n") if not line.lstrip().startswith(b"#")] for text in (one, other)
+    )
+    return first == second
 
 
 def asks(site: Site, config: Path) -> bool:

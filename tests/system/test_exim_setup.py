@@ -6,7 +6,9 @@ import fcntl
 import os
 import re
 import shutil
+import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +17,9 @@ import pytest
 
 from popauthd.errors import ConfigError
 from popauthd.eximsetup import plan, trial
-from popauthd.eximsetup.change import carry_out
+from popauthd.eximsetup.change import carry_out, running
 from popauthd.eximsetup.site import Site
-from tests.helpers import ROOT
+from tests.helpers import ROOT, eventually
 from tests.servers.exim import REFUSAL
 from tests.servers.place import Place
 from tests.system.test_debian_configuration import OURS, UE4CC, relocated
@@ -55,6 +57,10 @@ class Machine:
             found[str(path)] = (path.stat().st_mode, path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else b"")
         acl = self.site.acl_file
         return {**found, **({str(acl): (acl.stat().st_mode, acl.read_bytes())} if acl.exists() else {})}
+
+    def regenerate(self) -> None:
+        """As update-exim4.conf does, run by the administrator."""
+        trial.must([self.site.update, "-d", self.site.confdir, "-o", self.site.generated], "update")
 
     def says(self, client: str = "192.0.2.77", to: str = trial.REMOTE) -> str:
         return trial.play(self.site, self.site.generated, client, to)
@@ -130,6 +136,7 @@ def test_the_administrator_s_macros_come_back_byte_for_byte(unsplit: Machine, te
     if text is not None:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         path.chmod(0o640)
+    unsplit.regenerate()
     before = unsplit.tree()
     unsplit.enable()
     unsplit.enable("hostlist")
@@ -150,7 +157,7 @@ def test_it_stays_in_when_the_kind_of_configuration_changes(machine: Machine) ->
     split = machine.site.split()
     machine.enable()
     machine.site.debconf.write_text(UE4CC.format(split=str(not split).lower()))
-    trial.must([machine.site.update, "-d", machine.site.confdir, "-o", machine.site.generated], "update")
+    machine.regenerate()
     assert machine.says() == f"550 {REFUSAL}"
     assert not machine.enable()
     machine.site.debconf.write_text(UE4CC.format(split=str(split).lower()))
@@ -180,7 +187,7 @@ def test_a_site_that_relays_for_everybody_is_told_so(machine: Machine) -> None:
     machine.enable()
     text = machine.site.debconf.read_text()
     machine.site.debconf.write_text(re.sub(r"dc_relay_nets=.*", "dc_relay_nets='0.0.0.0/0'", text))
-    trial.must([machine.site.update, "-d", machine.site.confdir, "-o", machine.site.generated], "update")
+    machine.regenerate()
     before = machine.tree()
     with pytest.raises(ConfigError, match=r"already relays for strangers \(192\.0\.2\.77\)"):
         machine.enable("hostlist")
@@ -189,10 +196,11 @@ def test_a_site_that_relays_for_everybody_is_told_so(machine: Machine) -> None:
     assert "WARNING: Exim relays for strangers (192.0.2.77)" in "\n".join(machine.said)
 
 
-def test_a_link_in_the_place_of_the_macros_stays_one(unsplit: Machine) -> None:
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_a_link_in_the_place_of_the_macros_stays_one(unsplit: Machine, *, relative: bool) -> None:
     path, target = unsplit.site.macros_file, unsplit.root / "kept-elsewhere"
     path.rename(target)
-    path.symlink_to(target)
+    path.symlink_to(Path("..", target.name) if relative else target)
     before = target.read_bytes()
     unsplit.enable(dry_run=True)
     assert target.read_bytes() == before
@@ -202,6 +210,57 @@ def test_a_link_in_the_place_of_the_macros_stays_one(unsplit: Machine) -> None:
     unsplit.disable()
     assert path.is_symlink()
     assert target.read_bytes() == before
+
+
+def test_edits_that_are_not_in_force_yet_are_not_slipped_in(machine: Machine) -> None:
+    own = machine.site.confdir / "conf.d/main/99_own" if machine.site.split() else machine.site.macros_file
+    own.write_text((own.read_text() if own.exists() else "") + "smtp_accept_max = 33\n" * machine.site.split())
+    if not machine.site.split():
+        own.write_text(own.read_text() + "CHECK_RCPT_LOCAL_LOCALPARTS = ^[.]\n")
+    before = machine.tree()
+    with pytest.raises(ConfigError, match=r"files below .* were changed .* run update-exim4\.conf, reload Exim"):
+        machine.enable()
+    assert machine.tree() == before
+    machine.regenerate()
+    assert machine.enable()
+    own.write_text(own.read_text() + "# a comment alone is none\n")
+    assert machine.enable("hostlist")
+    own.write_text(own.read_text().replace("33", "44").replace("^[.]", "^[./]"))
+    assert machine.disable()
+    assert "those changes come into force as well" in "\n".join(machine.said)
+
+
+def test_a_running_exim_is_reloaded_and_one_that_ends_is_told(unsplit: Machine) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    site = unsplit.site
+    words: list[str | Path] = [
+        site.exim,
+        "-C",
+        site.generated,
+        "-bdf",
+        "-oX",
+        f"127.0.0.1.{port}",
+        "-oP",
+        site.pid_file,
+    ]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as exim:
+        eventually(site.pid_file.exists, "Exim has written its number")
+        eventually(lambda: running(site) == exim.pid, "Exim runs")
+        unsplit.enable()
+        assert unsplit.said[-1] == f"Exim reloaded (pid {exim.pid})"
+        assert running(site) == exim.pid
+        exim.terminate()
+    assert running(site) is None
+    mortal = unsplit.root / "exim-mortal"
+    shutil.copy("/bin/sleep", mortal)
+    with subprocess.Popen([mortal, "1000"]) as ending:
+        site.pid_file.write_text(f"{ending.pid}\n")
+        eventually(lambda: running(site) == ending.pid, "it runs")
+        with pytest.raises(ConfigError, match=r"ended when it was told to reload.*systemctl restart exim4"):
+            unsplit.disable()
+        assert running(site) is None
 
 
 def test_a_handwritten_configuration_is_left_alone(unsplit: Machine) -> None:

@@ -79,7 +79,7 @@ def test_the_manual_and_the_completion_know_every_command_and_option(name: str) 
 def completed(*line: str) -> set[str]:
     """What bash offers for the last word of a command line."""
     script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "_$1"; printf "%s\\n" "${COMPREPLY[@]}"'
-    words = ["bash", "-c", script, "bash", ROOT / "packaging/completion" / line[0], *line]
+    words: list[str | Path] = ["bash", "-c", script, "bash", ROOT / "packaging/completion" / line[0], *line]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return {*done.stdout.split()}
