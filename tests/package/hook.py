@@ -1,4 +1,4 @@
-"""Exim's hook in a root, put in and taken out by popauthd's own command."""
+"""Exim's hook in a root, put in and taken out by popauthd's own command, which reloads the running Exim itself."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from tests.package.site import Site
 
 
 def enable(site: Site, way: str) -> None:
-    """Let Exim ask in this way, and start it with the new configuration."""
-    assert f"Exim asks popauthd through the {way}" in site.root.run("popauthctl", "exim", "enable", "--via", way)
+    """Let Exim ask in this way."""
+    said = site.root.run("popauthctl", "exim", "enable", "--via", way)
+    assert f"Exim asks popauthd through the {way}" in said
+    assert "Exim reloaded (pid " in said
+    site.listens()
     assert f'"via": "{way}"' in site.root.run("popauthctl", "exim", "status", "--json")
     site.start_exim()
 
 
 def disable(site: Site) -> None:
     """Take it out again."""
-    assert "Exim does not ask popauthd" in site.root.run("popauthctl", "exim", "disable")
-    site.start_exim()
+    said = site.root.run("popauthctl", "exim", "disable")
+    assert "Exim does not ask popauthd" in said
+    assert "Exim reloaded (pid " in said
+    site.listens()

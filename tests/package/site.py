@@ -68,7 +68,7 @@ class Site:
         self.exim: Daemon | None = None
         self._configure()
         self.dovecot = Daemon(root, "/usr/sbin/dovecot", "-F")
-        eventually(lambda: bool(self._listens(110)), "Dovecot listens")
+        eventually(lambda: self._listens(110), "Dovecot listens")
 
     def _configure(self) -> None:
         self.root.run("useradd", "-m", USER)
@@ -103,8 +103,14 @@ class Site:
         """Start Exim, stopping one that runs."""
         if self.exim is not None:
             self.exim.stop()
+        # As tmpfiles.d or the init script does at boot.
+        self.root.run("install", "-d", "-o", "Debian-exim", "-g", "Debian-exim", "-m", "750", "/run/exim4")
         self.exim = Daemon(self.root, "/usr/sbin/exim4", "-bdf", "-q30m")
-        eventually(lambda: bool(self._listens(25)), "Exim listens")
+        self.listens()
+
+    def listens(self) -> None:
+        """Wait until Exim takes connections."""
+        eventually(lambda: self._listens(25), "Exim listens")
 
     def _listens(self, port: int) -> bool:
         code = f"import socket; socket.create_connection(('127.0.0.1', {port}), 1).close()"

@@ -131,8 +131,10 @@ class Service:
         return self._process.poll()
 
     def stop(self) -> int:
-        """As systemctl stop does; its exit status."""
+        """As systemctl stop does; its exit status, also when it has ended before."""
         assert self._process is not None
+        if (ended := self._process.poll()) is not None:
+            return ended
         for pid in self._children(self._process.pid):
             os.kill(pid, signal.SIGTERM)
         status = self._process.wait(20)

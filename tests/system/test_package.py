@@ -238,6 +238,7 @@ def test_purged_without_disabling_exim_is_as_before_and_nothing_is_left(site: Si
 
 def test_the_heavy_exim_as_well(site: Site, deb: Path) -> None:
     site.root.apt("install", "exim4-daemon-heavy")
+    site.start_exim()
     site.root.run("dpkg", "-i", f"/tmp/{deb.name}")
     site.start_popauthd()
     for split in ("true", "false"):
