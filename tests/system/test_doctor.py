@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from popauthd.doctor import Paths, examine
 from tests.helpers import eventually
 from tests.servers.exim import TREE, WAYS, write_snippets
 from tests.servers.place import Place
@@ -128,6 +130,25 @@ def test_one_fault_is_named_and_no_other(world: World, fault: Fault, check: str,
         failed = world.failed()
     assert list(failed) == [check], failed
     assert said in failed[check]
+
+
+@pytest.mark.parametrize(("let_in", "state"), [("192.0.2.12", "ok"), ("192.0.2.8/29", "FAIL")])
+def test_an_address_that_exim_lets_relay_of_its_own_is_no_open_relay(
+    world: World, monkeypatch: pytest.MonkeyPatch, let_in: str, state: str
+) -> None:
+    """Only the dice are loaded: which of the documentation addresses are taken."""
+    dice = iter([12, 12, 13, 14])
+    monkeypatch.setattr(random, "randrange", lambda *_bounds: next(dice))
+    paths = Paths(str(world.exim), str(world.debian.config), str(world.debian.root / "readlookup"))
+    with regenerated(world, UE4CC, NETS, f"dc_relay_nets='{let_in}'"):
+        found = {one.check: one for one in examine(str(world.popauthd.config), paths)}
+    assert found["stranger"].state == state
+    assert found["relay"].state == ("ok" if state == "ok" else "skip")
+    if state == "ok":
+        assert "192.0.2.13" in found["stranger"].seen
+        assert "192.0.2.12 may, by Exim's own relay_from_hosts" in found["stranger"].seen
+    else:
+        assert found["stranger"].advice.endswith("an open relay")
 
 
 def test_when_the_faults_are_gone_all_is_well_again(world: World) -> None:
