@@ -21,6 +21,7 @@ from tests.servers.exim import (
     LOCAL,
     REFUSAL,
     REMOTE,
+    USER,
     WAYS,
     cache,
     debian_configuration,
@@ -111,8 +112,10 @@ def relocated(place: Place, flavour: str, split: bool) -> Debian:
             path.write_text(text)
     (root / "mailname").write_text("mail.example.org\n")
     (root / "exim4/update-exim4.conf.conf").write_text(UE4CC.format(split=str(split).lower()))
-    (root / "exim4/conf.d/main/000_local").write_text(OURS)
-    (root / "exim4/exim4.conf.localmacros").write_text(OURS)
+    # Without this Exim writes into the machine's /var/log/exim4, and ends where there is none.
+    log = place.directory(f"{root.name}/log", owner=USER)
+    for name in ("conf.d/main/000_local", "exim4.conf.localmacros"):
+        (root / "exim4" / name).write_text(f"{OURS}log_file_path = {log}/%slog\n")
     return debian
 
 
