@@ -28,15 +28,18 @@ class Who:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
         self._until = 0.0
 
     def ask(self) -> None:
         """Start asking. Raises SourceError if doveadm cannot be started."""
         self.close()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        # Apart: doveadm 2.3 complains that it may not write Dovecot's statistics, and answers all the same.
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         try:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
+                self._command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._complaints
             )
         except OSError as error:
             self.close()
@@ -53,8 +56,8 @@ class Who:
 
         Raises SourceError if doveadm failed, took too long or said something strange.
         """
-        process, output = self._process, self._output
-        if process is None or output is None:
+        process, output, complaints = self._process, self._output, self._complaints
+        if process is None or output is None or complaints is None:
             return None
         if process.poll() is None:
             if time.monotonic() < self._until:
@@ -62,10 +65,11 @@ class Who:
             self.close()
             raise SourceError(f"{self._command[0]} took more than {ANSWER_SECONDS:g} s")
         output.seek(0)
-        text = output.read(ANSWER_BYTES)
+        complaints.seek(0)
+        text, why = output.read(ANSWER_BYTES), complaints.read(ANSWER_BYTES)
         self.close()
         if process.returncode != 0:
-            raise SourceError(f"{self._command[0]} failed: {text[-200:].decode('utf-8', 'backslashreplace').strip()}")
+            raise SourceError(f"{self._command[0]} failed: {why[-200:].decode('utf-8', 'backslashreplace').strip()}")
         return addresses(text)
 
     def close(self) -> None:
@@ -73,9 +77,10 @@ class Who:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        if self._output is not None:
-            self._output.close()
-        self._process = self._output = None
+        for file in (self._output, self._complaints):
+            if file is not None:
+                file.close()
+        self._process = self._output = self._complaints = None
 
 
 def addresses(text: bytes) -> set[str]:

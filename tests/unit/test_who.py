@@ -21,8 +21,8 @@ ANSWER = (
 STRANGE = [b"", b"{}x", b"[1]", b'[{"ip": 5}]', b'[{"pid": "1"}]', b"\xff", b"[" * 100_000, b"null"]
 
 
-def said(text: str, status: int = 0) -> Who:
-    return Who(("sh", "-c", f"printf '%s' '{text}'; exit {status}"))
+def said(text: str, status: int = 0, complaint: str = "") -> Who:
+    return Who(("sh", "-c", f"printf '%s' '{text}'; printf '%s' '{complaint}' >&2; exit {status}"))
 
 
 def wait_for_answer(who: Who) -> set[str]:
@@ -57,8 +57,14 @@ def test_the_answer_of_a_command_is_awaited_without_waiting() -> None:
     assert not who.asking
 
 
+def test_what_doveadm_complains_of_beside_its_answer_does_not_spoil_it() -> None:
+    who = said(ANSWER.decode(), complaint="Error: net_connect_unix(/run/dovecot/stats-writer) failed: Permission denied")
+    who.ask()
+    assert wait_for_answer(who) == {"2001:db8::7", "192.0.2.7"}
+
+
 def test_a_command_that_fails_or_is_not_there_is_an_error() -> None:
-    who = said("Fatal: no anvil", 75)
+    who = said("", 75, "Fatal: no anvil")
     who.ask()
     with pytest.raises(SourceError, match="no anvil"):
         wait_for_answer(who)
@@ -98,7 +104,7 @@ def test_when_dovecot_cannot_be_asked_nothing_ends(tmp_path: Path) -> None:
         grant = Grant("192.0.2.8", "joe", NOW, NOW + 900, "dovecot")
         writing.grant(grant)
         writing.open_session("s", grant, NOW)
-    lost = LostEnds(said("Fatal", 75))
+    lost = LostEnds(said("", 75, "Fatal"))
     lost.tend(books, NOW + 5000, lambda writing: None)
     eventually(lambda: not (lost.tend(books, NOW + 5000, lambda writing: None) or lost._who.asking), "the failure")
     with books.reading() as reading:
