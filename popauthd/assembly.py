@@ -45,7 +45,7 @@ def followed(settings: Config) -> tuple[SourceConfig, ...]:
 
     Raises ConfigError, saying where it looked, if nothing is configured and nothing is found.
     """
-    if settings.sources or settings.post_login or settings.auth_policy_listen:
+    if settings.sources or settings.pushed:
         return settings.sources  # whoever chose what nobody can forge gets no syslog beside it unasked
     if dovecot_logs_here():
         return (plain_source(type="journal"),)
@@ -129,8 +129,7 @@ def build(settings: Config, sources: Sequence[SourceConfig]) -> Watcher:
         user_files=users,
         lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
     )
-    pushed = settings.post_login or bool(settings.auth_policy_listen)
-    return Watcher(books, publisher, house, [_follow(source) for source in sources], pushed=pushed)
+    return Watcher(books, publisher, house, [_follow(source) for source in sources], pushed=settings.pushed)
 
 
 def build_waker(sources: Sequence[SourceConfig], wake: Callable[[], None]) -> Waker:

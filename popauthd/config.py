@@ -77,6 +77,11 @@ class Config:
     sources: tuple[SourceConfig, ...]
 
     @property
+    def pushed(self) -> bool:
+        """Whether Dovecot itself tells of logins, in one way or both."""
+        return self.post_login or bool(self.auth_policy_listen)
+
+    @property
     def map_path(self) -> str:
         """The relay map, an LMDB file."""
         return f"{self.run_dir}/relay.mdb"

@@ -21,12 +21,13 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--exim", default=plain.exim, help=argparse.SUPPRESS)
     parser.add_argument("--exim-config", default=plain.exim_config, help=argparse.SUPPRESS)
     parser.add_argument("--readlookup", default=plain.readlookup, help=argparse.SUPPRESS)
+    parser.add_argument("--doveconf", default=plain.doveconf, help=argparse.SUPPRESS)
     parser.set_defaults(run=doctor)
 
 
 def doctor(options: argparse.Namespace) -> int:
     """Make every check. Exit 0 if none failed, 1 otherwise."""
-    paths = Paths(options.exim, options.exim_config, options.readlookup)
+    paths = Paths(options.exim, options.exim_config, options.readlookup, options.doveconf)
     results = []
     # closing: what was granted is revoked even if nobody reads our output to its end
     try:

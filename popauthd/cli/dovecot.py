@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-from popauthd.assembly import followed
 from popauthd.cli.common import Commands, settings
-from popauthd.config import SourceConfig
-from popauthd.dovecotconf import Configuration, Finding, World, judge, origins
-from popauthd.errors import ConfigError
-from popauthd.machine import dovecot, journal, loose
+from popauthd.dovecotcheck import judged
+from popauthd.dovecotconf import Finding
+from popauthd.machine import dovecot
 
 FINE, TROUBLE = 0, 1
 
@@ -32,7 +29,7 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
 def status(options: argparse.Namespace) -> int:
     """Judge Dovecot's configuration and what popauthd makes of it. Exit 0 if fine, 1 on a warning or worse."""
     configuration = dovecot(options.doveconf)
-    findings = judge(configuration, world(options, configuration))
+    findings = judged(settings(options), configuration)
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
@@ -47,28 +44,3 @@ def line(finding: Finding) -> str:
     """One finding as it is printed; what is dangerous stands out."""
     word = {"danger": "DANGER", "warning": "WARNING"}.get(finding.severity, finding.severity)
     return f"{word:<7} {finding.check}: {finding.seen}" + (f"; {finding.advice}" if finding.advice else "")
-
-
-def world(options: argparse.Namespace, configuration: Configuration) -> World:
-    """What this machine and popauthd's configuration add. Raises ConfigError if that is wrong."""
-    loaded = settings(options)
-    sources: tuple[SourceConfig, ...]
-    try:
-        sources = followed(loaded)
-    except ConfigError:  # nothing to follow was found: that is a finding, not an end
-        sources = ()
-    kind, path = origins.written(configuration)
-    why = loose(path) if kind == "file" else ""
-    return World(
-        tuple(named(source, path) for source in sources),
-        pushed=loaded.post_login or bool(loaded.auth_policy_listen),
-        hold_sessions=loaded.hold_sessions and not loaded.ask_doveadm,
-        loose={path: why} if why else {},
-        journal=journal(),
-    )
-
-
-def named(source: SourceConfig, path: str) -> SourceConfig:
-    """The source under Dovecot's own name for its file, where a link leads to it."""
-    is_it = source.type == "file" and path and os.path.realpath(source.path) == os.path.realpath(path)
-    return replace(source, path=path) if is_it else source

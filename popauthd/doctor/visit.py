@@ -12,11 +12,12 @@ OK, FAIL, SKIP = "ok", "FAIL", "skip"
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where Exim is; config "" for its own."""
+    """Where Exim is; config "" for its own. doveconf: a file with the output of `doveconf -n`, "" to ask it."""
 
     exim: str = "/usr/sbin/exim4"
     exim_config: str = ""
     readlookup: str = "/usr/lib/popauthd/readlookup"
+    doveconf: str = ""
 
 
 class Verdict(NamedTuple):

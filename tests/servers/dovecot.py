@@ -167,6 +167,14 @@ class Dovecot:
             "accept connections",
         )
 
+    def doveconf(self) -> Path:
+        """A file with the output of `doveconf -n` for its configuration."""
+        output = self.root / "doveconf.txt"
+        with output.open("wb") as file:
+            subprocess.run(["doveconf", "-n", "-c", self.config], stdout=file, check=True)
+        output.chmod(0o644)
+        return output
+
     def _logging(self, branch: str) -> str:
         text = (TREE / f"dovecot/popauthd-{branch}.conf").read_text()
         errors = f"log_path = {self.log.with_name('errors.log')}"

@@ -33,7 +33,8 @@ class World:
     def arguments(self) -> list[str]:
         """What makes the doctor look here instead of at the machine itself."""
         script = self.debian.root / "readlookup"
-        return ["--exim", str(self.exim), "--exim-config", str(self.debian.config), "--readlookup", str(script)]
+        exim = ["--exim", str(self.exim), "--exim-config", str(self.debian.config), "--readlookup", str(script)]
+        return [*exim, "--doveconf", str(self.dovecot.doveconf())]
 
     def examine(self) -> tuple[int, dict[str, tuple[str, str]]]:
         """The doctor's exit code, and check -> (state, the rest)."""

@@ -47,9 +47,9 @@ def test_all_is_well_with_the_heavy_exim_and_a_split_configuration() -> None:
 
 
 CHECKS = {
-    "clock", "config", "watcher", "responder", "sources", "stamps", "exim", "exim-user", "run-dir", "map", "socket",
-    "host-list", "readlookup", "acl", "stranger", "grant", "grant-socket", "grant-readlookup", "grant-hostlist",
-    "relay", "revoke", "refused",
+    "clock", "config", "watcher", "responder", "sources", "stamps", "dovecot", "exim", "exim-user", "run-dir", "map",
+    "socket", "host-list", "readlookup", "acl", "stranger", "grant", "grant-socket", "grant-readlookup",
+    "grant-hostlist", "relay", "revoke", "refused",
 }  # fmt: skip
 
 
@@ -76,6 +76,10 @@ def test_each_check_is_a_line(world: World) -> None:
 
 def another_socket(world: World) -> AbstractContextManager[None]:
     return edited(world.debian.acl, str(world.popauthd.socket), "/run/elsewhere/lookup.sock")
+
+
+def another_log(world: World) -> AbstractContextManager[None]:
+    return edited(world.dovecot.config, f"info_log_path = {world.dovecot.log}", "info_log_path = /var/log/other.log")
 
 
 Fault = Callable[[World], AbstractContextManager[None]]
@@ -108,6 +112,7 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
         "WITHOUT a grant",
     ),
     ("no Exim", no_exim, "exim", "Exim is not installed"),
+    ("another log", another_log, "dovecot", "is not Dovecot's own file"),
     ("no log", no_log, "sources", "popauthctl dovecot status"),
     (
         "a wrong configuration",
@@ -139,7 +144,8 @@ def test_an_address_that_exim_lets_relay_of_its_own_is_no_open_relay(
     """Only the dice are loaded: which of the documentation addresses are taken."""
     dice = iter([12, 12, 13, 14])
     monkeypatch.setattr(random, "randrange", lambda *_bounds: next(dice))
-    paths = Paths(str(world.exim), str(world.debian.config), str(world.debian.root / "readlookup"))
+    script, doveconf = world.debian.root / "readlookup", world.dovecot.doveconf()
+    paths = Paths(str(world.exim), str(world.debian.config), str(script), str(doveconf))
     with regenerated(world, UE4CC, NETS, f"dc_relay_nets='{let_in}'"):
         found = {one.check: one for one in examine(str(world.popauthd.config), paths)}
     assert found["stranger"].state == state
@@ -233,7 +239,7 @@ def test_whoever_stops_the_doctor_leaves_no_grant_behind(tmp_path: Path, world: 
 def test_without_its_output_read_it_leaves_no_grant_behind(world: World) -> None:
     assert shutil.which("head")
     words = ["-m", "popauthd.cli", "--config", str(world.popauthd.config), "doctor", *world.arguments()]
-    line = 'exe=$0; "$exe" "$@" | head -n 16'
+    line = 'exe=$0; "$exe" "$@" | head -n 17'
     done = subprocess.run(
         ["sh", "-c", line, sys.executable, *words], cwd=TREE, capture_output=True, text=True, check=True
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +36,7 @@ def place() -> Iterator[Place]:
 
 def status(dovecot: Dovecot, popauthd: Popauthd, *arguments: str) -> tuple[int, str]:
     """The exit code and output of `popauthctl dovecot status` for that Dovecot."""
-    output = dovecot.root / "doveconf.txt"
-    output.write_bytes(subprocess.run(["doveconf", "-n", "-c", dovecot.config], capture_output=True, check=True).stdout)
-    done = popauthd.control("dovecot", "status", "--doveconf", str(output), *arguments)
+    done = popauthd.control("dovecot", "status", "--doveconf", str(dovecot.doveconf()), *arguments)
     assert done.stderr == ""
     return done.returncode, done.stdout
 

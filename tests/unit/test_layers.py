@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify", "dovecotconf"),
     ("batch", "lostends", "publisher", "house", "watcher", "responder", "machine"),
     ("commands", "assembly", "pushing"),
-    ("daemon",),
+    ("daemon", "dovecotcheck"),
     ("doctor",),
     ("cli", "__main__"),
 )
