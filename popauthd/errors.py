@@ -31,6 +31,12 @@ class StoreError(PopauthdError):
     exit_code = 74  # EX_IOERR
 
 
+class StoreNewerError(StoreError):
+    """A newer version has written it, and trying again will not help: another version must be installed."""
+
+    exit_code = 78  # EX_CONFIG
+
+
 class StoreBrokenError(StoreError):
     """LMDB gave up on the open file (a commit failed half-way): only a new process can go on."""
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from popauthd.errors import StoreError
+from popauthd.errors import StoreError, StoreNewerError
 
 log = logging.getLogger("popauthd.watch")
 
@@ -67,7 +67,7 @@ def move_aside(path: str, why: str) -> str:
 def heal(path: str, databases: tuple[str, ...] = (), schema: str = "") -> str:
     """Make sure that `path` can be opened: absent, or whole and of this schema. Returns "" or what was done.
 
-    Raises StoreError for a newer schema: an older popauthd must not throw away what a newer one knows.
+    Raises StoreNewerError for a newer schema: an older popauthd must not throw away what a newer one knows.
     """
     file = Path(path)
     try:
@@ -82,7 +82,7 @@ def heal(path: str, databases: tuple[str, ...] = (), schema: str = "") -> str:
     if whole and found == schema:
         return ""
     if whole and found.isdecimal() and int(found) > int(schema):
-        raise StoreError(
+        raise StoreNewerError(
             f"{path} was written by a newer popauthd (schema {found}, this one knows {schema}); "
             "install that version again, or move the file away to start from the log"
         )

@@ -12,7 +12,6 @@ def enable(site: Site, way: str) -> None:
     assert "Exim reloaded (pid " in said
     site.listens()
     assert f'"via": "{way}"' in site.root.run("popauthctl", "exim", "status", "--json")
-    site.start_exim()
 
 
 def disable(site: Site) -> None:

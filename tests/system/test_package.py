@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers import eventually
 from tests.package import hook
-from tests.package.building import build
+from tests.package.building import build, of_version
 from tests.package.roots import SUITES, Root, differences
 from tests.package.site import LOCAL, RELAY_NET_CLIENT, REMOTE, Site
 
@@ -145,6 +145,17 @@ def test_an_upgrade_keeps_the_grants(site: Site, deb: Path) -> None:
     assert site.socket.ask(CLIENT) == "yes"
 
 
+def test_a_downgrade_is_refused_with_a_clear_word(site: Site, tmp_path: Path) -> None:
+    older = of_version("0.0.9", tmp_path)
+    (site.root.path / "tmp" / older.name).write_bytes(older.read_bytes())
+    status, said = site.root.fails("dpkg", "-i", f"/tmp/{older.name}")
+    assert status != 0
+    assert "0.1.0 is installed and 0.0.9 is older" in said
+    assert "To go back all the same:" in said
+    assert site.root.run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", "popauthd") == "installed 0.1.0"
+    assert site.socket.ask(CLIENT) == "yes"
+
+
 SCHEMA = """
 import lmdb, sys
 with lmdb.open("/var/lib/popauthd/books.mdb", subdir=False, max_dbs=20, map_size=1 << 33) as env:
@@ -159,7 +170,7 @@ def test_books_of_a_newer_version_are_refused_with_a_clear_word(site: Site) -> N
     ours = site.root.run("python3", "-c", SCHEMA, "99").strip()
     site.watcher.launch()
     eventually(lambda: site.watcher.ended() is not None, "the watcher ends")
-    assert site.watcher.ended() == 74
+    assert site.watcher.ended() == 78
     assert "was written by a newer popauthd (schema 99" in site.watcher.log.read_text()
     assert site.socket.ask(CLIENT) == "yes"  # grants stand until they run out
     site.root.run("python3", "-c", SCHEMA, ours)
@@ -236,11 +247,45 @@ def test_purged_without_disabling_exim_is_as_before_and_nothing_is_left(site: Si
     } == {}
 
 
-def test_the_heavy_exim_as_well(site: Site, deb: Path) -> None:
-    site.root.apt("install", "exim4-daemon-heavy")
-    site.start_exim()
+def test_installed_again_it_begins_anew_from_the_log(site: Site, deb: Path) -> None:
     site.root.run("dpkg", "-i", f"/tmp/{deb.name}")
     site.start_popauthd()
+    site.relays(CLIENT)
+
+
+def debconf(site: Site, split: str) -> None:
+    """Answer debconf's question, and let exim4-config ask all of its own again."""
+    answer = f"exim4-config exim4/use_split_config boolean {split}"
+    site.root.run("sh", "-c", f"echo '{answer}' | debconf-set-selections")
+    # The answers in the file win over debconf's own, so it is told there as well.
+    site.set_exim(dc_use_split_config=split)
+    site.root.run("dpkg-reconfigure", "exim4-config")
+    assert site.split == (split == "true")
+
+
+@pytest.mark.parametrize("split", ["false", "true"], ids=["unsplit", "split"])
+def test_it_stays_in_when_exim_is_reconfigured_and_upgraded(site: Site, split: str) -> None:
+    debconf(site, split)
+    hook.enable(site, "socket")
+    for other in ("true", "false") if split == "false" else ("false", "true"):
+        debconf(site, other)
+        site.start_exim()
+        assert [site.rcpt(client, REMOTE) for client in (CLIENT, STRANGER, RELAY_NET_CLIENT)] == [250, 550, 250]
+    # What an upgrade does: every maintainer script of Exim's packages, and its files put in place anew.
+    site.root.apt("install", "--reinstall", "exim4-config", "exim4-base", "exim4-daemon-light")
+    site.start_exim()
+    assert [site.rcpt(client, REMOTE) for client in (CLIENT, STRANGER, RELAY_NET_CLIENT)] == [250, 550, 250]
+    proved(site)
+    hook.disable(site)
+    asked_as_before(site)
+
+
+def test_the_heavy_exim_as_well(site: Site) -> None:
+    hook.enable(site, "socket")
+    site.root.apt("install", "exim4-daemon-heavy")
+    site.start_exim()
+    assert site.rcpt(CLIENT, REMOTE) == 250
+    hook.disable(site)
     for split in ("true", "false"):
         for way in WAYS:
             relays_when_asked(site, way, split)

@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import ROOT
-from tests.package.building import build
+from tests.package.building import PARTS, build, copied
 from tests.package.roots import checked
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 
-PARTS = ("popauthd", "exim", "dovecot", "packaging", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml")
-
-
-def copied(into: Path) -> Path:
-    """The tree as somebody else has it: another place, another time, files that only he may read."""
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, into / part, copy_function=shutil.copy, symlinks=True)
-        else:
-            shutil.copy(source, into / part)
-    for path in into.rglob("*"):
-        if not path.is_symlink():
-            path.chmod(0o700 if path.is_dir() or os.access(path, os.X_OK) else 0o600)
-    return into
-
 
 def test_two_builders_make_the_same_package(tmp_path: Path) -> None:
-    other = tmp_path / "elsewhere"
-    other.mkdir()
     first = build(tmp_path / "first")
     umask = os.umask(0o077)
     try:
-        second = build(tmp_path / "second", copied(other))
+        second = build(tmp_path / "second", copied(tmp_path / "elsewhere"))
     finally:
         os.umask(umask)
     sums = {hashlib.sha256(deb.read_bytes()).hexdigest() for deb in (first, second)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.books import DATABASES, SCHEMA, Books
-from popauthd.errors import StoreError
+from popauthd.errors import StoreError, StoreNewerError
 from popauthd.heal import KEEP, heal, move_aside, probe
 from popauthd.model import Grant
 from tests.helpers import write_map
@@ -83,8 +83,9 @@ def change_schema(path: Path, schema: bytes) -> None:
 
 def test_a_newer_schema_is_refused_and_an_older_one_moved_aside(books: Path) -> None:
     change_schema(books, b"99")
-    with pytest.raises(StoreError, match="newer popauthd"):
+    with pytest.raises(StoreNewerError, match="newer popauthd") as refused:
         mend(books)
+    assert refused.value.exit_code == 78, "systemd must not try again and again"
     books.unlink()
     Books(str(books)).close()
     change_schema(books, b"0")

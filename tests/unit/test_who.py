@@ -58,7 +58,7 @@ def test_the_answer_of_a_command_is_awaited_without_waiting() -> None:
 
 
 def test_what_doveadm_complains_of_beside_its_answer_does_not_spoil_it() -> None:
-    who = said(ANSWER.decode(), complaint="Error: net_connect_unix(/run/dovecot/stats-writer) failed: Permission denied")
+    who = said(ANSWER.decode(), complaint="Error: net_connect_unix(stats-writer) failed: Permission denied")
     who.ask()
     assert wait_for_answer(who) == {"2001:db8::7", "192.0.2.7"}
 
