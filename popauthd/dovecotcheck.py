@@ -28,7 +28,10 @@ def world(loaded: Config, configuration: Configuration) -> World:
     why = loose(path) if kind == "file" else ""
     return World(
         tuple(named(source, path) for source in sources),
-        pushed=loaded.pushed,
+        protocols=loaded.protocols,
+        post_login=loaded.post_login,
+        push_users=loaded.push_users,
+        auth_policy=loaded.auth_policy_listen,
         hold_sessions=loaded.hold_sessions and not loaded.ask_doveadm,
         loose={path: why} if why else {},
         journal=journal(),

@@ -39,12 +39,22 @@ class Journal:
 class World:
     """What is known beside Dovecot's configuration.
 
-    sources: what popauthd follows. pushed: whether Dovecot tells it of logins itself. loose: for a log file
-    that others than Dovecot and root can write or replace, who and how; files that are fine are not in it.
+    sources: what popauthd follows. protocols: whose logins grant. post_login, push_users: whether it hears Dovecot's
+    script, and of which users. auth_policy: address and port where it hears Dovecot's reports, "" if nowhere.
+    loose: for a log file that others than Dovecot and root can write or replace, who and how; files that are fine
+    are not in it.
     """
 
     sources: tuple[SourceConfig, ...] = ()
-    pushed: bool = False
+    protocols: tuple[str, ...] = ("pop3", "imap")
+    post_login: bool = False
+    push_users: tuple[str, ...] = ()
+    auth_policy: str = ""
     hold_sessions: bool = True
     loose: Mapping[str, str] = field(default_factory=dict)
     journal: Journal = field(default_factory=Journal)
+
+    @property
+    def pushed(self) -> bool:
+        """Whether popauthd is told of logins by Dovecot itself."""
+        return self.post_login or bool(self.auth_policy)

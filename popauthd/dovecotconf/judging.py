@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from popauthd.dovecotconf import elements, origins
+from popauthd.dovecotconf import elements, origins, telling
 from popauthd.dovecotconf.findings import Finding, World
 from popauthd.dovecotconf.reading import DEFAULTS, Configuration
 from popauthd.model import Login, Refusal
@@ -152,6 +152,7 @@ def instance(configuration: Configuration, world: World) -> Found:
 CHECKS: dict[str, Callable[[Configuration, World], Found]] = {
     "source": origins.source,
     "follows": origins.follows,
+    "push": telling.push,
     "log-file": origins.log_file,
     "forgeable": origins.forgeable,
     "rate-limit": origins.rate_limit,

@@ -20,6 +20,8 @@ OLD_DEFAULTS = {
     "login_log_format_elements": f"user=<%u> method=%m rip=%r lip=%l mpid=%e %c {_SESSION}",
     "mail_log_prefix": "%s(%u)<%{pid}><%{session}>: ",
     "auth_mechanisms": "plain",
+    "auth_policy_request_attributes": "login=%{requested_username} pwhash=%{hashed_password} remote=%{rip} "
+    "device_id=%{client_id} protocol=%s session_id=%{session}",
 }
 NEW_DEFAULTS = {
     "login_log_format": "%{message}: %{elements}",
@@ -27,8 +29,14 @@ NEW_DEFAULTS = {
     f"mpid=%{{mail_pid}} %{{secured}} {_SESSION}",
     "mail_log_prefix": "%{service}(%{user})<%{process:pid}><%{session}>: ",
     "auth_mechanisms": "",  # 2.4 asks the passdbs
+    "auth_policy_request_attributes": "login=%{requested_username} pwhash=%{hashed_password} remote=%{remote_ip} "
+    "device_id=%{client_id} protocol=%{protocol} session_id=%{session} fail_type=%{fail_type}",
 }
 DEFAULTS = {
+    "auth_policy_check_before_auth": "yes",
+    "auth_policy_check_after_auth": "yes",
+    "auth_policy_report_after_auth": "yes",
+    "auth_policy_reject_on_fail": "no",
     "auth_username_chars": "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@",
     "instance_name": "dovecot",
     "log_path": "syslog",
@@ -62,8 +70,11 @@ class Configuration:
         return self.version < (2, 4)
 
     def value(self, key: str) -> str:
-        """The value at the top, or Dovecot's default, "" where that is not known."""
-        given = [line.value for line in self.lines if line.key == key and not line.inside]
+        """The value at the top, or Dovecot's default, "" where that is not known.
+
+        2.4 shows settings with a name of their own in common as a block: `auth_policy { server_url = ... }`.
+        """
+        given = [line.value for line in self.lines if "_".join((*line.inside, line.key)) == key]
         if given:
             return given[-1]
         return {**DEFAULTS, **(OLD_DEFAULTS if self.old else NEW_DEFAULTS)}.get(key, "")

@@ -11,9 +11,10 @@ import pytest
 
 from tests.helpers import eventually
 from tests.servers.clients import pop3_login
-from tests.servers.dovecot import Dovecot, version
-from tests.servers.place import Place
+from tests.servers.dovecot import Dovecot, branch, version
+from tests.servers.place import Place, free_port
 from tests.servers.popauthd import Popauthd
+from tests.servers.pushes import SECRET, auth_policy, post_login, secret_file
 
 pytestmark = pytest.mark.system
 
@@ -92,6 +93,30 @@ def test_what_is_said_is_what_popauthd_makes_of_a_real_login(
     assert status(dovecot, popauthd)[0] == (1 if severity in ("warning", "danger") else 0)
     text = popauthd.control("recognise", str(dovecot.log)).stdout
     assert (" grant " in text) is recognised, text
+
+
+def pushed(place: Place, way: str, port: int) -> tuple[str, str]:
+    """popauthd's snippet for Dovecot, and the settings that it needs."""
+    if way == "post-login":
+        return post_login(place, place.root / "run/push.sock"), 'post_login = true\npush_users = ["dovecot"]\n'
+    settings = f'auth_policy_listen = "127.0.0.1:{port}"\nauth_policy_secret_file = "{secret_file(place)}"\n'
+    return auth_policy(place, port), settings
+
+
+@pytest.mark.parametrize("way", ["post-login", "auth-policy"])
+def test_a_snippet_that_pushes_is_fine_and_one_side_of_it_alone_is_told(place: Place, way: str) -> None:
+    snippet, settings = pushed(place, way, free_port())
+    dovecot = Dovecot(place, snippet)
+    for config, severity in ((settings, "ok"), ("", "warning")):
+        popauthd = Popauthd(place, dovecot.log, settings=config)
+        (found,) = (one for one in findings(dovecot, popauthd) if one["check"] == "push")
+        assert found["severity"] == severity, found
+        assert SECRET not in status(dovecot, popauthd)[1]
+    dovecot.config.write_text(dovecot.config.read_text().replace(snippet, ""))
+    popauthd = Popauthd(place, dovecot.log, settings=settings)
+    (found,) = (one for one in findings(dovecot, popauthd) if one["check"] == "push")
+    assert found["severity"] == "warning"
+    assert f"popauthd-{way}-{branch()}.conf" in found["advice"]
 
 
 def test_a_log_that_others_can_write_is_told(place: Place) -> None:

@@ -85,7 +85,12 @@ ELEMENTS = "login_log_format_elements"
 TROUBLES = [
     ("2.3, any user name", OLD + FILE + f"{CHARS} = \n", FOLLOWED, {CHARS: "danger"}),
     ("2.4, any user name", NEW + FILE + f"{CHARS} = \n", FOLLOWED, {CHARS: "note"}),
-    ("2.3, any user name, no log", OLD + f"{CHARS} = \n", World(pushed=True), {CHARS: "warning", "source": "note"}),
+    (
+        "2.3, any user name, no log",
+        OLD + f"{CHARS} = \n",
+        World(auth_policy="127.0.0.1:4001"),
+        {CHARS: "warning", "source": "note", "push": "warning"},
+    ),
     ("a control character", OLD + FILE + f"{CHARS} = abc\x01\n", FOLLOWED, {CHARS: "danger"}),
     ("brackets", OLD + FILE + f"{CHARS} = abc<>\n", FOLLOWED, {CHARS: "warning"}),
     ("syslog is followed", OLD, SYSLOG, {"forgeable": "danger"}),
