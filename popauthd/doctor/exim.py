@@ -22,10 +22,9 @@ WAYS = {
 }
 NAMES = ("/lookup.sock", "/readlookup", "/relay-hosts")
 # Never tried: nothing is sent in a session that `-bh` plays.
-RECIPIENT = "popauthd-doctor@example.com"
-SESSION = (
-    f"EHLO popauthd-doctor.example.org\r\nMAIL FROM:<popauthd-doctor@example.org>\r\nRCPT TO:<{RECIPIENT}>\r\nQUIT\r\n"
-)
+HELO = "popauthd-doctor.example.org"
+SENDER, RECIPIENT = "popauthd-doctor@example.org", "popauthd-doctor@example.com"
+SESSION = f"EHLO {HELO}\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nQUIT\r\n"
 
 
 def command(visit: Visit, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
-from popauthd.doctor import daemons, dovecot, exim, proof, rights
+from popauthd.doctor import daemons, dovecot, exim, proof, reloaded, rights
 from popauthd.doctor.visit import OK, Paths, Result, Verdict, Visit, fail, skip
 from popauthd.text import safe
 
@@ -40,6 +40,7 @@ STANDING = (
     Check("host-list", rights.host_list, ("run-dir",)),
     Check("readlookup", rights.readlookup, ("map",)),
     Check("acl", exim.acl, ("config", "exim")),
+    Check("reloaded", reloaded.reloaded, ("acl",)),
     Check("stranger", proof.stranger, ("acl", "watcher")),
 )
 GRANT = Check("grant", proof.grant, ("watcher",))

@@ -13,7 +13,7 @@ from tests.helpers import eventually
 from tests.servers.clients import pop3_login
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import write_snippets
-from tests.servers.place import Place, Server
+from tests.servers.place import Place, Server, free_port
 from tests.servers.popauthd import Popauthd
 from tests.system.test_debian_configuration import Debian, relocated
 
@@ -29,6 +29,7 @@ class World:
     parts: dict[str, Server]
     debian: Debian
     exim: Path
+    daemon: Server
 
     def arguments(self) -> list[str]:
         """What makes the doctor look here instead of at the machine itself."""
@@ -63,7 +64,16 @@ def build(place: Place, flavour: str, *, split: bool) -> World:
     debian = relocated(place, flavour, split)
     debian.install(write_snippets(debian.root, "socket", popauthd.run_dir).read_text())
     debian.generate()
-    return World(dovecot, popauthd, parts, debian, debian.binary)
+    return World(dovecot, popauthd, parts, debian, debian.binary, daemon(place, debian))
+
+
+def daemon(place: Place, debian: Debian) -> Server:
+    """A running Exim; on its own port, as nobody else's must be taken."""
+    interfaces = f"<; [127.0.0.1]:{free_port()}"
+    files: list[str | Path] = ["-C", debian.config, "-oP", debian.pid_file]
+    exim = place.start(f"{debian.root.name}.daemon", [debian.binary, *files, "-bdf", "-oX", interfaces])
+    exim.wait_until(debian.pid_file.exists, "listen")
+    return exim
 
 
 @contextlib.contextmanager

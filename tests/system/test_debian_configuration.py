@@ -66,6 +66,11 @@ class Debian:
         return self.root / "generated"
 
     @property
+    def pid_file(self) -> Path:
+        """Where a daemon of it writes its pid."""
+        return self.root / "exim.pid"
+
+    @property
     def acl(self) -> Path:
         """What is /etc/popauthd/exim-acl on a real system."""
         return self.root / "exim-acl"
@@ -115,7 +120,9 @@ def relocated(place: Place, flavour: str, split: bool) -> Debian:
     # Without this Exim writes into the machine's /var/log/exim4, and ends where there is none.
     log = place.directory(f"{root.name}/log", owner=USER)
     for name in ("conf.d/main/000_local", "exim4.conf.localmacros"):
-        (root / "exim4" / name).write_text(f"{OURS}log_file_path = {log}/%slog\n")
+        (root / "exim4" / name).write_text(
+            f"{OURS}log_file_path = {log}/%slog\npid_file_path = {debian.pid_file}\nnotifier_socket =\n"
+        )
     return debian
 
 
