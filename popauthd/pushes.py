@@ -2,7 +2,8 @@
 
 The post-login script sends one message: fields that each end in NUL, and an empty one. The first is VERSION, each
 other one `key=value` by the rows of FIELDS. No value can hold a NUL (they come from the environment), so none
-can begin a field of its own, whatever a user calls himself. At most PUSH_BYTES.
+can begin a field of its own, whatever a user calls himself. At most PUSH_BYTES. A message without any field tells of
+no login: it asks whether its sender is heard.
 
 The auth policy server gets JSON: the attributes that the snippet asks Dovecot for, and `success` and `tls`, which
 Dovecot adds. A key that stands there twice spoils the report. `proxy` and `nologin` must say "no": Dovecot reports
@@ -26,6 +27,8 @@ from popauthd.protocol import NEED_MORE, Bad, NeedMore
 VERSION = b"popauthd-login-1"
 OK = b"granted\n"
 NO = b"refused\n"
+HEARD = b"heard\n"
+ASK = VERSION + b"\0\0"
 PUSH_BYTES = 4096
 USER_BYTES = 512
 PROTOCOLS = ("imap", "pop3")
@@ -67,8 +70,10 @@ UNLESS_NO = {"proxy": "proxied", "nologin": "nologin"}
 """Attributes that must be "no", with the reason if they are anything else."""
 
 
-def read_push(data: bytes) -> NeedMore | Login | Bad:
-    """Read the script's message from all bytes received so far."""
+def read_push(data: bytes) -> NeedMore | Login | Ignored | Bad:
+    """Read the script's message from all bytes received so far. Ignored: it is ASK."""
+    if data == ASK:
+        return Ignored("asked", FORMAT)
     if len(data) > PUSH_BYTES:
         return Bad("too long")
     first, *rest = data.split(b"\0")

@@ -1,7 +1,8 @@
 """Looks at things as another user really sees them: in a child process that has become that user.
 
-The child gives up the supplementary groups, as Exim does when it changes to its user: being put into a group
-helps Exim's user nothing. A child that dies (a broken map kills its reader) is an answer too.
+The child has the supplementary groups of the account alone. Exim's user has none, as Exim gives them up when it
+changes to its user: being put into a group helps it nothing. A child that dies (a broken map kills its reader)
+is an answer too.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _answer(account: Account | None, question: Callable[[], str], writer: int) -
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.alarm(ANSWER_SECONDS)
         if account is not None and os.geteuid() == 0:
-            os.setgroups([])
+            os.setgroups(account.groups)
             os.setgid(account.gid)
             os.setuid(account.uid)
         status, text = 0, question()
@@ -91,10 +92,15 @@ def _answer(account: Account | None, question: Callable[[], str], writer: int) -
 
 def ask_socket(path: str, address: str) -> str:
     """What the responder says of an address, at most 64 characters. Raises OSError."""
+    return exchange(path, f"{address}\n".encode())
+
+
+def exchange(path: str, message: bytes) -> str:
+    """What a unix socket's server answers to a message, at most 64 characters. Raises OSError."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(SOCKET_SECONDS)
         connection.connect(path)
-        connection.sendall(f"{address}\n".encode())
+        connection.sendall(message)
         answer = b""
         while len(answer) < 64 and (more := connection.recv(64)):
             answer += more

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
-from popauthd.doctor import daemons, dovecot, exim, proof, reloaded, rights
+from popauthd.doctor import daemons, dovecot, exim, proof, push, reloaded, rights
 from popauthd.doctor.visit import OK, Paths, Result, Verdict, Visit, fail, skip
 from popauthd.text import safe
 
@@ -32,6 +32,7 @@ STANDING = (
     Check("sources", daemons.sources, ("watcher",)),
     Check("stamps", daemons.stamps, ("watcher",)),
     Check("dovecot", dovecot.dovecot, ("config",)),
+    Check("push", push.push, ("watcher",)),
     Check("exim", exim.installed),
     Check("exim-user", rights.exim_user, ("config", "exim")),
     Check("run-dir", rights.run_dir, ("exim-user",)),

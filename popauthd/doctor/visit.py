@@ -39,11 +39,12 @@ class Result:
 
 
 class Account(NamedTuple):
-    """A system user, by whose rights something is looked at."""
+    """A system user, by whose rights something is looked at. groups: the supplementary ones, by number."""
 
     name: str
     uid: int
     gid: int
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

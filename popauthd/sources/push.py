@@ -20,9 +20,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from popauthd.errors import ConfigError, StoreBrokenError, StoreError
-from popauthd.model import Login
+from popauthd.model import Ignored, Login
 from popauthd.protocol import Bad, NeedMore
-from popauthd.pushes import NO, OK, read_push
+from popauthd.pushes import HEARD, NO, OK, read_push
 from popauthd.sources.clients import Client, Clients
 from popauthd.text import Quiet
 
@@ -89,10 +89,12 @@ class PushServer:
         if isinstance(told, Bad):
             self.counts["push.bad"] += 1
             self._quiet.warn("bad", f"post-login: bad message: {told.why}")
-            granted = False
+            reply = NO
+        elif isinstance(told, Ignored):
+            reply = HEARD
         else:
-            granted = self._grants(told)
-        self._clients.send(client, OK if granted else NO)
+            reply = OK if self._grants(told) else NO
+        self._clients.send(client, reply)
         self._clients.drop(client)
 
     def _grants(self, login: Login) -> bool:

@@ -48,9 +48,9 @@ def test_all_is_well_with_the_heavy_exim_and_a_split_configuration() -> None:
 
 
 CHECKS = {
-    "clock", "config", "watcher", "responder", "sources", "stamps", "dovecot", "exim", "exim-user", "run-dir", "map",
-    "socket", "host-list", "readlookup", "acl", "reloaded", "stranger", "grant", "grant-socket", "grant-readlookup",
-    "grant-hostlist", "relay", "revoke", "refused",
+    "clock", "config", "watcher", "responder", "sources", "stamps", "dovecot", "push", "exim", "exim-user", "run-dir",
+    "map", "socket", "host-list", "readlookup", "acl", "reloaded", "stranger", "grant", "grant-socket",
+    "grant-readlookup", "grant-hostlist", "relay", "revoke", "refused",
 }  # fmt: skip
 
 
@@ -274,7 +274,7 @@ def test_whoever_stops_the_doctor_leaves_no_grant_behind(tmp_path: Path, world: 
 def test_without_its_output_read_it_leaves_no_grant_behind(world: World) -> None:
     assert shutil.which("head")
     words = ["-m", "popauthd.cli", "--config", str(world.popauthd.config), "doctor", *world.arguments()]
-    line = 'exe=$0; "$exe" "$@" | head -n 18'
+    line = 'exe=$0; "$exe" "$@" | head -n 19'
     done = subprocess.run(
         ["sh", "-c", line, sys.executable, *words], cwd=TREE, capture_output=True, text=True, check=True
     )

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from popauthd import config
+from popauthd.doctor.push import push
+from popauthd.doctor.visit import OK, Paths, Visit
 from popauthd.relaymap import MapReader
 from tests.servers.clients import LOGIN, imap_anonymous
 from tests.servers.dovecot import NO_LOGINS, Dovecot, branch, tls
@@ -90,6 +93,14 @@ def test_a_login_is_granted_without_any_log(site: Site, relay_map: MapReader, pr
         wait_for(lambda: relay_map.expiry(client) is not None, "the grant")
     assert relay_map.expiry(client) is not None
     assert site.popauthd.may_relay(client)
+
+
+def test_the_doctor_is_heard_and_tells_of_nothing(site: Site) -> None:
+    before = site.today()
+    found = list(push(Visit(None, Paths(), loaded=config.load(str(site.popauthd.config)))))
+    assert [verdict.state for verdict in found] == [OK], found
+    assert ("dovecot is heard" if site.way == "post-login" else "knows the secret") in found[0].seen
+    assert {name: count for name, count in site.today().items() if name != "policy.allow"} == before
 
 
 def test_the_script_leaves_no_race(site: Site, relay_map: MapReader) -> None:

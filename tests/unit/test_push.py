@@ -16,6 +16,7 @@ import pytest
 
 from popauthd.control import listen
 from popauthd.errors import ConfigError, StoreBrokenError
+from popauthd.pushes import ASK
 from popauthd.sources import push
 from popauthd.sources.push import PushServer
 from tests.unit.pushing import Running
@@ -50,6 +51,12 @@ def test_a_login_that_policy_refuses_is_answered(running: Running) -> None:
     running.verdict = False
     assert running.ask(message(*ALL)) == b"refused\n"
     running.counted(push_refused=1)
+
+
+def test_whoever_asks_is_heard_and_nothing_is_counted(running: Running) -> None:
+    assert running.ask(ASK) == b"heard\n"
+    running.counted()
+    assert running.entered == []
 
 
 def test_a_login_that_cannot_be_entered_is_refused(running: Running) -> None:

@@ -47,6 +47,8 @@ PUSHES = [
      login("a address=192.0.2.8")),
     ("a name that is no UTF-8", push(*NEEDED[:2], b"user=\xff", NEEDED[3]), login("\\xff")),
     ("a name that is empty, for policy to refuse", push(*NEEDED[:2], b"user=", NEEDED[3]), login("")),
+    ("no field at all: am I heard?", push(), Ignored("asked", "dovecot")),
+    ("no field, and more behind it", push() + b"at=1", Bad("more than one message")),
     ("nothing yet", b"", NEED_MORE),
     ("torn in the version", b"popauthd-lo", NEED_MORE),
     ("torn in a field", push(*NEEDED)[:40], NEED_MORE),

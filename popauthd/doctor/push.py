@@ -1,0 +1,100 @@
+"""The check of the push sources: is whoever tells of logins heard, where Dovecot tells them.
+
+Nothing is told: the script's socket is asked by a message without a login, the auth policy server by a question.
+"""
+
+from __future__ import annotations
+
+import grp
+import http.client
+import json
+import os
+import pwd
+from collections.abc import Iterator
+
+from popauthd.doctor.asuser import LookError, exchange, look, may_become, modes
+from popauthd.doctor.visit import Account, Verdict, Visit, fail, ok, skip
+from popauthd.errors import ConfigError
+from popauthd.pushes import ASK, HEARD
+from popauthd.sources.policyserver import SECRET_HEADER, place, read_secret
+from popauthd.text import safe
+
+SECONDS = 10.0
+DROP_IN = "/usr/share/doc/popauthd/examples/auth-policy.conf"
+
+
+def push(visit: Visit) -> Iterator[Verdict]:
+    """Each way that is configured."""
+    if not visit.config.pushed:
+        yield ok("not configured, logins come from a log")
+    if visit.config.post_login:
+        for name in visit.config.push_users or ("root",):
+            yield _script(visit, name)
+    if visit.config.auth_policy_listen:
+        yield _policy(visit)
+
+
+def _script(visit: Visit, name: str) -> Verdict:
+    """Whether the post-login script is heard, run as a user and in the group that the snippet gives it."""
+    path, group = visit.config.push_path, visit.config.group
+    try:
+        user = pwd.getpwnam(name)
+        account = Account(name, user.pw_uid, user.pw_gid, (grp.getgrnam(group).gr_gid,))
+    except KeyError:
+        return fail(f"there is no user {name}, or no group {group}", "correct push_users, or group")
+    if not may_become(account):
+        return skip(f"only root can ask as {name}; run this as root")
+    try:
+        answer = look(account, lambda: _answer(path))
+    except LookError as error:
+        advice = f"restart popauthd; in Dovecot the script's service needs extra_groups = {group}"
+        return fail(f"{name} cannot tell of logins on {modes(path)}: {error}", advice)
+    if answer.encode() != HEARD:
+        said = f"is answered {answer!r}" if answer else "is cut off"
+        return fail(f"{name} {said} on {path}: it is not heard", "restart popauthd, for push_users to be read")
+    return ok(f"{name} is heard on {path}")
+
+
+def _answer(path: str) -> str:
+    """What is answered to who asks whether he is heard, "" if he is cut off. Raises OSError."""
+    try:
+        return exchange(path, ASK)
+    except (BrokenPipeError, ConnectionResetError):  # before or behind our message
+        return ""
+
+
+def _policy(visit: Visit) -> Verdict:
+    """Whether it is popauthd that listens, and with the secret that is in the file."""
+    where = visit.config.auth_policy_listen
+    try:
+        status, said = _asked(where, read_secret(visit.config.auth_policy_secret_file))
+    except ConfigError as error:
+        if isinstance(error.__cause__, PermissionError) and os.geteuid() != 0:
+            return skip(f"{error}; run this as root")
+        return fail(str(error), "then restart popauthd")
+    except ConnectionRefusedError:
+        return fail(f"nobody listens on {where}", f"restart popauthd; as a service it needs the drop-in {DROP_IN}")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return fail(f"on {where} it is not popauthd that answers: {safe(str(error), 200)}", _who(where))
+    if (status, said) == (200, "continue"):
+        return ok(f"answers on {where}, and knows the secret")
+    if status == 403:
+        return fail(f"on {where} another secret is known than that of the file", "restart popauthd")
+    return fail(f"on {where} it is not popauthd that answers: {status}, {safe(said, 200)}", _who(where))
+
+
+def _who(where: str) -> str:
+    return f"see who listens there: ss -ltnp sport = :{place(where)[1]}"
+
+
+def _asked(where: str, secret: bytes) -> tuple[int, str]:
+    """Status and message of the answer to the question whether a login may go on, which it always may."""
+    connection = http.client.HTTPConnection(*place(where), timeout=SECONDS)
+    try:
+        connection.request("POST", "/?command=allow", b"{}", {SECRET_HEADER: secret.decode(), "Connection": "close"})
+        reply = connection.getresponse()
+        body = reply.read(4096)
+    finally:
+        connection.close()
+    told = json.loads(body) if reply.status == 200 else {}
+    return reply.status, str(told.get("msg", "")) if isinstance(told, dict) else ""
