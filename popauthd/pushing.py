@@ -42,9 +42,9 @@ class Pushing:
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
             if settings.post_login:
-                self._add(self._script(settings, stack), stack)
+                self._add(self._script(settings, stack), stack, settings.push_path)
             if settings.auth_policy_listen:
-                self._add(self._policy(settings, stack), stack)
+                self._add(self._policy(settings, stack), stack, settings.auth_policy_listen)
             self._stack = stack.pop_all()
 
     def _script(self, settings: Config, stack: contextlib.ExitStack) -> push.PushServer:
@@ -60,9 +60,12 @@ class Pushing:
             listener, lambda login: self._watcher.enter(login, policyserver.NAME), self._selector, secret
         )
 
-    def _add(self, server: push.PushServer | policyserver.PolicyServer, stack: contextlib.ExitStack) -> None:
+    def _add(
+        self, server: push.PushServer | policyserver.PolicyServer, stack: contextlib.ExitStack, where: str
+    ) -> None:
         stack.callback(server.close)
         self._servers.append(server)
+        self._watcher.hearing[server.name] = where
 
     @property
     def names(self) -> list[str]:

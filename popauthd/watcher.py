@@ -45,7 +45,10 @@ class Followed:
 
 
 class Watcher:
-    """Owns books and map. Call `start` once, then `turn` whenever something may have happened."""
+    """Owns books and map. Call `start` once, then `turn` whenever something may have happened.
+
+    hearing: the push sources that are served beside it, by name, and where; for `status`.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Watcher:
         self.publisher = publisher
         self.house = house
         self.degraded = ""
+        self.hearing: dict[str, str] = {}
         self._followed = followed
         self._clock = clock
         self._pending: Batch | None = None
@@ -223,6 +227,7 @@ class Watcher:
             "held": sessions,
             "shared": shared,
             "sources": sources,
+            "pushed": [{"name": name, "where": where} for name, where in self.hearing.items()],
             "today": today,
             "notes": self.house.notes,
         }

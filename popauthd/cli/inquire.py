@@ -132,7 +132,9 @@ def status(options: argparse.Namespace) -> int:
         name = source.pop("name")
         seen = f"last login {length_of_time(reply['now'] - last)} ago" if last else "no login seen since the start"
         print(f"following {safe(name)}: {seen}")
-        print("  " + ", ".join(f"{key} {safe(str(value))}" for key, value in source.items()))
+        print("  " + ", ".join(f"{key} {safe(str(value))}" for key, value in source.items() if value not in ("", None)))
+    for heard in reply.get("pushed", ()):
+        print(f"hearing {safe(heard['name'])} on {safe(heard['where'])}")
     for note in reply["notes"]:
         print(f"note: {safe(note, 400)}")
     print("today: " + (", ".join(f"{name} {number}" for name, number in sorted(reply["today"].items())) or "nothing"))

@@ -119,6 +119,20 @@ def test_policy_judges_what_is_told_as_it_judges_a_log(told: Told) -> None:
     assert [*told.listed()] == ["192.0.2.11"]
 
 
+def test_status_says_what_is_followed_and_where_logins_are_heard(told: Told) -> None:
+    shown = told.ctl("status").stdout.decode().splitlines()
+    at = next(number for number, line in enumerate(shown) if line.startswith("following "))
+    assert "status present" in shown[at + 1]
+    pairs = [pair.partition(" ") for pair in shown[at + 1].strip().split(", ")]
+    assert all(value not in ("", "None") for _key, _space, value in pairs), pairs
+    policy = f"127.0.0.1:{told.port}"
+    assert shown[at + 2 : at + 4] == [
+        f"hearing post-login on {told.run_dir}/push.sock",
+        f"hearing auth-policy on {policy}",
+    ]
+    assert told.status()["pushed"][1] == {"name": "auth-policy", "where": policy}
+
+
 def test_a_login_told_in_every_way_counts_once(told: Told) -> None:
     told.write(login_line("192.0.2.7", user="anna"))
     eventually(lambda: told.today().get("login") == 1, "the log to be read")
