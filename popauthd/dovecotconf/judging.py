@@ -72,9 +72,8 @@ def log_elements(configuration: Configuration, _world: World) -> Found:
 
 
 def _missing(configuration: Configuration, place: str, value: str) -> Found:
-    mechanisms = configuration.value("auth_mechanisms").lower().split()
     severities = {"user": "warning", "rip": "warning", "session": "note"}
-    severities["method"] = "danger" if "anonymous" in mechanisms else "warning"
+    severities["method"] = "danger" if _lets_anybody_in(configuration) else "warning"
     costs = {
         "user": "no login is recognised",
         "rip": "no login is recognised: its address is not told",
@@ -106,11 +105,15 @@ def session_ids(configuration: Configuration, world: World) -> Found:
 def anonymous(configuration: Configuration, _world: World) -> Found:
     """Whether anybody may log in without a password."""
     word = "auth_mechanisms"
-    if "anonymous" in configuration.value(word).lower().split():
+    if _lets_anybody_in(configuration):
         seen = "ANONYMOUS is on: anybody may log in without a password (popauthd grants nothing for it)"
         yield Finding(word, "warning", seen, "take it out, unless you have public folders")
     else:
         yield Finding(word, "ok", "ANONYMOUS is off")
+
+
+def _lets_anybody_in(configuration: Configuration) -> bool:
+    return "anonymous" in {name.lower() for name in configuration.words("auth_mechanisms")}
 
 
 def timestamp(configuration: Configuration, world: World) -> Found:

@@ -79,6 +79,11 @@ class Configuration:
             return given[-1]
         return {**DEFAULTS, **(OLD_DEFAULTS if self.old else NEW_DEFAULTS)}.get(key, "")
 
+    def words(self, key: str) -> set[str]:
+        """The words of a list at the top; 2.4 may have it as a block: `protocols { imap = yes }`."""
+        block = {line.key for line in self.lines if line.inside == (key,) and line.value == "yes"}
+        return block | set(self.value(key).split())
+
     def everywhere(self, key: str) -> Iterator[tuple[str, str]]:
         """(where, value): at the top ("") and in each block that sets it for some connections only."""
         yield "", self.value(key)

@@ -81,8 +81,7 @@ def _script(configuration: Configuration, world: World) -> Found:
 
 def _served(configuration: Configuration, protocol: str) -> bool:
     """Whether Dovecot speaks a protocol; if it does not say, we take it that it does."""
-    words = set(configuration.value("protocols").split())  # 2.3
-    words |= {line.key for line in configuration.lines if line.inside == ("protocols",) and line.value == "yes"}  # 2.4
+    words = configuration.words("protocols")
     return not words or protocol in words
 
 

@@ -130,6 +130,13 @@ TROUBLES = [
     ("2.4, no proxy", NEW + FILE + "passdb static {\n  fields {\n    proxy = no\n  }\n}\n", FOLLOWED, {}),
     ("anonymous", NEW + FILE + "auth_mechanisms = plain anonymous\n", FOLLOWED, {"auth_mechanisms": "warning"}),
     (
+        "anonymous in a block, 2.4",
+        NEW + FILE + "auth_mechanisms {\n  plain = yes\n  anonymous = yes\n}\n",
+        FOLLOWED,
+        {"auth_mechanisms": "warning"},
+    ),
+    ("anonymous taken out, 2.4", NEW + FILE + "auth_mechanisms {\n  anonymous = no\n}\n", FOLLOWED, {}),
+    (
         "anonymous, and not told",
         OLD + FILE + f"auth_mechanisms = ANONYMOUS\n{ELEMENTS} = user=<%u> rip=%r session=<%{{session}}>\n",
         FOLLOWED,
