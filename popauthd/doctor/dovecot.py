@@ -12,6 +12,9 @@ from popauthd.dovecotconf import Finding
 from popauthd.errors import SourceError
 
 LOST = ("source", "follows", "push")  # by what these warn of, logins are not seen at all
+# That a log is syslog, which others can write: where nobody else has an account, somebody may have decided for it, and
+# a doctor who is never content is not heard.
+DECIDED = ("source", "forgeable")
 MORE = "popauthctl dovecot status"
 
 
@@ -31,13 +34,15 @@ def dovecot(visit: Visit) -> Iterator[Verdict]:
     for finding in grave:
         yield fail(f"{finding.check}: {finding.seen}", finding.advice or f"see {MORE}")
     if not grave:
-        warnings = sum(finding.severity == "warning" for finding in findings)
+        warnings = sum(finding.severity in ("warning", "danger") for finding in findings)
         more = f", with {warnings} warning{'s' * (warnings != 1)}: {MORE}" if warnings else ""
         yield ok(f"version {'.'.join(map(str, configuration.version))}, its logins reach popauthd{more}")
 
 
 def _grave(finding: Finding) -> bool:
-    return finding.severity == "danger" or (finding.severity == "warning" and finding.check in LOST)
+    if finding.severity == "danger":
+        return finding.check not in DECIDED
+    return finding.severity == "warning" and finding.check in LOST
 
 
 def _unread(error: SourceError) -> Verdict:

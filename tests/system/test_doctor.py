@@ -113,7 +113,7 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
         "WITHOUT a grant",
     ),
     ("no Exim", no_exim, "exim", "Exim is not installed"),
-    ("another log", another_log, "dovecot", "is not Dovecot's own file"),
+    ("another log", another_log, "dovecot", "popauthd follows"),
     ("no log", no_log, "sources", "popauthctl dovecot status"),
     (
         "a wrong configuration",

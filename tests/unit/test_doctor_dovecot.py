@@ -41,7 +41,7 @@ def test_a_file_of_dovecots_own_and_a_watcher_that_follows_the_journal_is_a_fail
 
 LOST = [
     ("forged lines", OLD + FILE + "auth_username_chars =\n", ["auth_username_chars"]),
-    ("nowhere to be followed", NEW + "log_path = /dev/stderr\n", ["source", "follows", "forgeable"]),
+    ("nowhere to be followed", NEW + "log_path = /dev/stderr\n", ["source", "follows"]),
 ]
 
 
@@ -58,6 +58,13 @@ def test_what_else_could_be_better_is_counted_and_does_not_fail(tmp_path: Path) 
     assert found.state == OK
     assert "2 warnings" in found.seen
     assert STATUS in found.seen
+
+
+def test_a_syslog_that_somebody_has_chosen_is_counted_and_does_not_fail(tmp_path: Path) -> None:
+    named = {"path": "/var/log/mail.log"}
+    (found,) = verdicts(tmp_path, NEW, source=[named])
+    assert found.state == OK
+    assert f"warnings: {STATUS}" in found.seen.replace("warning:", "warnings:")
 
 
 def test_without_dovecot_there_is_nothing_to_judge(tmp_path: Path) -> None:
