@@ -2,8 +2,9 @@
 # All tests: `sh tests/run.sh [PYTEST ARGUMENT...]` as root on Debian 12 or 13; what is missing is installed first.
 #   1. ruff, ruff format, mypy --strict
 #   2. the unit and fault tests with the newest watchdog, pygtail and lmdb of PyPI
-#   3. without arguments: the Debian package built, and its life on clean bookworm and trixie systems (a quarter of an
-#      hour; left out, and said, where root may not make namespaces; alone: `sh tests/run.sh -m package tests/system`)
+#   3. without arguments: the Debian package built, and its life on clean bookworm and trixie systems and on machines
+#      that boot (a quarter of an hour; left out, and said, where root may not make namespaces; alone:
+#      `sh tests/run.sh -m package tests/system`)
 #   4. everything else with Debian's own, real Dovecot and Exim included, and branch coverage
 # Exits non-zero if anything failed; a part that failed before pytest's own summary is named before it.
 # Long campaigns are commands of their own: tests/bench, tests/faults.
@@ -28,7 +29,7 @@ may_make_systems() {
 
 # One Debian release beside the other: each has its own systems, and its own core on most machines.
 package_life() {
-    "$debian" -m pytest -q -p no:cacheprovider -m package -k bookworm tests/system/test_package.py >"$cache/package-bookworm.log" 2>&1 &
+    "$debian" -m pytest -q -p no:cacheprovider -m package -k bookworm tests/system >"$cache/package-bookworm.log" 2>&1 &
     other=$!
     life=0
     "$debian" -m pytest -q -m package -k 'not bookworm' tests/system || life=$?
@@ -64,7 +65,7 @@ prepare
 # systemd's journal tools and zstd: for the journal source, and for logs that were rotated into .zst
 # shellcheck disable=SC2086 # a list of names
 need $demo_packages python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate mandoc
-need debhelper dh-python lintian mmdebstrap iproute2 util-linux
+need debhelper dh-python lintian mmdebstrap iproute2 util-linux e2fsprogs qemu-system-x86
 need_exim light heavy
 need_server courier courier-imap courier-pop
 need_server perdition perdition

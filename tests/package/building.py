@@ -1,4 +1,4 @@
-"""Builds the package from this tree, as packaging/build-deb.sh does for everybody, or from a copy of it."""
+"""Builds the package with packaging/build-deb.sh: here, or on a clean system with the tools of its own release."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 from tests.helpers import ROOT
-from tests.package.roots import checked
+from tests.package.roots import Root, checked
 
+# What build-deb.sh asks for, and what judges the result; nothing else of a developer's machine.
+TOOLS = ("debhelper", "dh-python", "lintian", "python3")
 PARTS = ("popauthd", "exim", "dovecot", "packaging", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml")
 
 
@@ -18,11 +20,24 @@ def build(into: Path, root: Path = ROOT) -> Path:
     return Path(said.splitlines()[-1])
 
 
-def copied(into: Path) -> Path:
+def build_inside(root: Root, name: str, source: Path = ROOT) -> Path:
+    """The .deb, built in a root of TOOLS, which has no network, from a copy of a source tree under a name."""
+    copied(root.path / "tmp" / name, source)
+    root.run("sh", f"/tmp/{name}/packaging/build-deb.sh", f"/tmp/built-{name}")
+    return next((root.path / f"tmp/built-{name}").glob("*.deb"))
+
+
+def of_release(suite: str, into: Path) -> Path:
+    """The .deb as this release's own tools build it."""
+    with Root(suite, TOOLS) as root:
+        return Path(shutil.copy(build_inside(root, "popauthd"), into))
+
+
+def copied(into: Path, root: Path = ROOT) -> Path:
     """The tree as somebody else has it: another place, another time, files that only he may read."""
     into.mkdir()
     for part in PARTS:
-        source = ROOT / part
+        source = root / part
         if source.is_dir():
             shutil.copytree(source, into / part, copy_function=shutil.copy, symlinks=True)
         else:

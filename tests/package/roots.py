@@ -50,16 +50,16 @@ def checked(command: Sequence[str | Path], seconds: float = 600, environment: Ma
     return done.stdout
 
 
-def tarball(suite: str) -> Path:
-    """The clean system, made if it is not there. The name says what is in it."""
-    key = hashlib.sha256(" ".join(INCLUDE).encode()).hexdigest()[:8]
+def tarball(suite: str, include: Sequence[str] = INCLUDE) -> Path:
+    """The clean system with these packages, made if it is not there. The name says what is in it."""
+    key = hashlib.sha256(" ".join(include).encode()).hexdigest()[:8]
     path = ROOT / f".cache/roots/{suite}-{key}.tar"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"fresh-{os.getpid()}-{path.name}")
         # The package lists stay in it: with the archive below .cache/, apt then needs no network.
         words = ["--variant=minbase", "--mode=root", "--format=tar", "--skip=cleanup/apt/lists"]
-        checked(["mmdebstrap", *words, f"--include={','.join(INCLUDE)}", suite, fresh], 1800)
+        checked(["mmdebstrap", *words, f"--include={','.join(include)}", suite, fresh], 1800)
         fresh.rename(path)
     return path
 
@@ -67,11 +67,11 @@ def tarball(suite: str) -> Path:
 class Root:
     """One clean system with a network and processes of its own, gone when it is closed."""
 
-    def __init__(self, suite: str) -> None:
+    def __init__(self, suite: str, include: Sequence[str] = INCLUDE) -> None:
         self.suite = suite
         self.path = Path(tempfile.mkdtemp(prefix=f"popauthd-{suite}-"))
         self.path.chmod(0o755)
-        checked(["tar", "-C", self.path, "-xf", tarball(suite), "--numeric-owner"])
+        checked(["tar", "-C", self.path, "-xf", tarball(suite, include), "--numeric-owner"])
         self._resolve(NO_SERVER)
         policy = self.path / "usr/sbin/policy-rc.d"
         policy.write_text("#!/bin/sh\nexit 101\n")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers import eventually
 from tests.package import hook
-from tests.package.building import build, of_version
+from tests.package.building import of_release, of_version
 from tests.package.roots import SUITES, Root, differences
 from tests.package.site import LOCAL, RELAY_NET_CLIENT, REMOTE, Site
 
@@ -26,15 +26,20 @@ AS_EXIM = ("setpriv", "--reuid", "Debian-exim", "--regid", "Debian-exim", "--ini
 AS_NOBODY = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--")
 
 
-@pytest.fixture(scope="module")
-def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("deb"))
-
-
 @pytest.fixture(scope="module", params=SUITES)
-def site(request: pytest.FixtureRequest, deb: Path) -> Iterator[Site]:
+def suite(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def deb(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return of_release(suite, tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="module")
+def site(suite: str, deb: Path) -> Iterator[Site]:
     """A mail server as it is before popauthd comes, but for the packages that popauthd depends on."""
-    with Root(request.param) as root:
+    with Root(suite) as root:
         running = Site(root)
         running.start_exim()
         root.install(deb)

@@ -5,32 +5,40 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import ROOT
-from tests.package.building import PARTS, build, copied
-from tests.package.roots import checked
+from tests.package.building import PARTS, TOOLS, build, build_inside
+from tests.package.roots import SUITES, Root
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 
 
-def test_two_builders_make_the_same_package(tmp_path: Path) -> None:
-    first = build(tmp_path / "first")
+@pytest.fixture(scope="module", params=SUITES)
+def tools(request: pytest.FixtureRequest) -> Iterator[Root]:
+    """A clean system with its release's own tools, and no network."""
+    with Root(request.param, TOOLS) as root:
+        yield root
+
+
+def test_two_builders_make_the_same_package(tools: Root) -> None:
+    first = build_inside(tools, "first")
     umask = os.umask(0o077)
     try:
-        second = build(tmp_path / "second", copied(tmp_path / "elsewhere"))
+        second = build_inside(tools, "elsewhere")
     finally:
         os.umask(umask)
     sums = {hashlib.sha256(deb.read_bytes()).hexdigest() for deb in (first, second)}
     assert len(sums) == 1
 
 
-def test_lintian_has_nothing_to_say(tmp_path: Path) -> None:
-    changes = next(build(tmp_path).parent.glob("*.changes"))
-    said = checked(["lintian", "--allow-root", "--pedantic", "--display-info", "--display-experimental", changes])
-    assert said == ""
+def test_lintian_has_nothing_to_say(tools: Root) -> None:
+    changes = next(build_inside(tools, "judged").parent.glob("*.changes"))
+    words = ["--allow-root", "--pedantic", "--display-info", "--display-experimental"]
+    assert tools.run("lintian", *words, f"/tmp/{changes.parent.name}/{changes.name}") == ""
 
 
 def test_building_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
