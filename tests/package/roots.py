@@ -100,8 +100,10 @@ class Root:
     def enter(self, *kinds: str) -> list[str]:
         """The words before a command that shall run in some of the root's namespaces."""
         files = {"pid": "pid_for_children", "mount": "mnt"}
-        spaces = f"/proc/{self._holder.pid}/ns"
-        return ["nsenter", *(f"--{kind}={spaces}/{files.get(kind, kind)}" for kind in kinds)]
+        process = f"/proc/{self._holder.pid}"
+        words = ["nsenter", *(f"--{kind}={process}/ns/{files.get(kind, kind)}" for kind in kinds)]
+        # Where this machine is itself a chroot, the namespace's own root is outside of it.
+        return [*words, f"--root={process}/root"] if "mount" in kinds else words
 
     def inside(self, *command: str, network: bool = True) -> list[str]:
         """The words that run a command in the root, as its root user, on its own network or this machine's."""
