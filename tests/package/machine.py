@@ -87,7 +87,10 @@ def play(suite: str, deb: Path, workdir: Path) -> dict[str, tuple[int, str]]:
     shutil.copy(initrd, workdir / "initrd")
     checked(["mke2fs", "-q", "-t", "ext4", "-d", files, workdir / "disk", DISK])
     shutil.rmtree(files)
-    return {name: result for boot in ("first", "second") for name, result in _boot(workdir, boot).items()}
+    try:
+        return {name: result for boot in ("first", "second") for name, result in _boot(workdir, boot).items()}
+    finally:
+        (workdir / "disk").unlink()  # pytest keeps the rest
 
 
 def _furnish(files: Path, deb: Path) -> None:
