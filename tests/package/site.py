@@ -7,6 +7,7 @@ internet site with a smarthost, which stands for the world.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -50,7 +51,7 @@ class Daemon:
         """Signal the server itself (nsenter stands before it)."""
         pid = self.process.pid
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            subprocess.run(["kill", f"-{number}", child], check=True)
+            os.kill(int(child), number)
 
     def stop(self) -> None:
         """End it."""
