@@ -3,7 +3,7 @@
 #   1. ruff, ruff format, mypy --strict
 #   2. the unit and fault tests with the newest watchdog, pygtail and lmdb of PyPI
 #   3. without arguments: the Debian package built, and its life on clean bookworm and trixie systems and on machines
-#      that boot (a quarter of an hour; left out, and said, where root may not make namespaces; alone:
+#      that boot (up to half an hour; left out, and said, where root may not make namespaces; alone:
 #      `sh tests/run.sh -m package tests/system`)
 #   4. everything else with Debian's own, real Dovecot and Exim included, and branch coverage
 # Exits non-zero if anything failed; a part that failed before pytest's own summary is named before it.
