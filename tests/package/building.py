@@ -20,9 +20,9 @@ def build(into: Path, root: Path = ROOT) -> Path:
     return Path(said.splitlines()[-1])
 
 
-def build_inside(root: Root, name: str, source: Path = ROOT) -> Path:
-    """The .deb, built in a root of TOOLS, which has no network, from a copy of a source tree under a name."""
-    copied(root.path / "tmp" / name, source)
+def build_inside(root: Root, name: str) -> Path:
+    """The .deb, built in a root of TOOLS, which has no network, from a copy of the tree under a name."""
+    copied(root.path / "tmp" / name)
     root.run("sh", f"/tmp/{name}/packaging/build-deb.sh", f"/tmp/built-{name}")
     return next((root.path / f"tmp/built-{name}").glob("*.deb"))
 
@@ -33,15 +33,21 @@ def of_release(suite: str, into: Path) -> Path:
         return Path(shutil.copy(build_inside(root, "popauthd"), into))
 
 
-def copied(into: Path, root: Path = ROOT) -> Path:
-    """The tree as somebody else has it: another place, another time, files that only he may read."""
+def copy_source(into: Path) -> Path:
+    """A copy of the tree, as far as the package is made of it, in a new directory."""
     into.mkdir()
     for part in PARTS:
-        source = root / part
+        source = ROOT / part
         if source.is_dir():
             shutil.copytree(source, into / part, copy_function=shutil.copy, symlinks=True)
         else:
             shutil.copy(source, into / part)
+    return into
+
+
+def copied(into: Path) -> Path:
+    """The tree as somebody else has it: another place, another time, files that only he may read."""
+    copy_source(into)
     for path in into.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o700 if path.is_dir() or os.access(path, os.X_OK) else 0o600)

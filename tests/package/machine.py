@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 
 from tests.helpers import ROOT
-from tests.package.building import PARTS
+from tests.package.building import copy_source
 from tests.package.roots import INCLUDE, checked, tarball
 
 CHAPTERS = ROOT / "tests/package/booted"
@@ -109,11 +109,7 @@ def _furnish(files: Path, deb: Path) -> None:
     (home / "run").write_text(RUN)
     shutil.copytree(CHAPTERS, home / "chapters")
     shutil.copyfile(deb, home / "popauthd.deb")
-    source = home / "source"
-    source.mkdir()
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, source / part)
+    source = copy_source(home / "source")
     shutil.move(source / "packaging/debian", source / "debian")
 
 

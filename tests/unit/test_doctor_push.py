@@ -86,14 +86,6 @@ def test_a_socket_that_cannot_be_reached_is_told(run_dir: Path) -> None:
     assert (found.state, "No such file" in found.seen) == (FAIL, True)
 
 
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "secret"
-    path.write_bytes(SECRET)
-    path.chmod(0o600)
-    return path
-
-
 def policy(port: int, secret: Path) -> Verdict:
     where = f"127.0.0.1:{port}"
     (found,) = verdicts(auth_policy_listen=where, auth_policy_secret_file=str(secret))

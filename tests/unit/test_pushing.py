@@ -16,16 +16,8 @@ from popauthd.pushing import check
 from tests.daemons import LIFETIME, Installation, login_line
 from tests.helpers import eventually
 from tests.servers.place import free_port
-from tests.unit.test_policyserver import CLOSE, SECRET, request, status
+from tests.unit.test_policyserver import CLOSE, request, status
 from tests.unit.test_pushes import REPORT, push
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "secret"
-    path.write_bytes(SECRET)
-    path.chmod(0o600)
-    return path
 
 
 def test_a_check_names_what_is_configured(secret: Path) -> None:
