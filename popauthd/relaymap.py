@@ -24,8 +24,9 @@ import lmdb
 
 from popauthd.address import keys
 from popauthd.errors import StoreBrokenError, StoreError
+from popauthd.sizes import map_bytes
 
-MAP_BYTES = 1 << 30  # address space, not disk: 1 GiB holds some 8 million addresses
+MAP_BYTES = map_bytes(1 << 30)  # address space, not disk: 1 GiB holds some 8 million addresses
 FILE_MODE = 0o640
 _RECORD = re.compile(rb"([0-9]{1,12}) ([0-9a-f.:]{2,45}(?:/64)?)")
 

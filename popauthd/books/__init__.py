@@ -35,11 +35,12 @@ from popauthd.books.entries import Rules
 from popauthd.books.reading import LoginRow, Reading, Shared
 from popauthd.books.writing import Writing
 from popauthd.errors import StoreBrokenError, StoreError
+from popauthd.sizes import map_bytes
 
 __all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Rules", "Shared", "Writing"]
 
 SCHEMA = b"2"
-BOOKS_BYTES = 4 << 30  # address space, not disk
+BOOKS_BYTES = map_bytes(4 << 30)  # address space, not disk
 DATABASES = (
     "logins",
     "old",
