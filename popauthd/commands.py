@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network
 from typing import Any
 
 from popauthd import __version__, address
@@ -29,6 +29,7 @@ def status(watcher: Watcher, _request: Mapping[str, Any]) -> dict[str, Any]:
 def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     """Grant an address by hand, for `seconds` (the lifetime if not given)."""
     client = _client(request)
+    watcher.house.learn_own(_own_addresses(request))
     if watcher.publisher.dry_run:
         raise UsageError("dry_run is set in the configuration: nothing is published, not even a grant by hand")
     seconds = request.get("seconds", lifetime(client, watcher.limits))
@@ -37,11 +38,12 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     if reason := never_reason(client, watcher.limits):
         raise UsageError(f"{client} may never relay by address ({reason}): {REASONS[reason]}")
     now = watcher.now()
+    watcher.house.mind_the_clock(now)
     with watcher.books.writing() as writing:
         made = writing.grant_by_hand(str(client), now, now + seconds)
         stands_until = max(writing.expiry(key) or 0 for key in address.keys(str(client)))
         writing.count({"granted.by-hand": 1}, now)
-        watcher.publisher.apply(writing.changes)
+        watcher.publisher.apply(writing)
     log.info("granted by hand address=%s expires_at=%d", made.address, made.expires_at)
     return {"address": made.address, "expires_at": stands_until}
 
@@ -49,6 +51,7 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
 def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     """Revoke what was granted up to now to an address, a user, or everybody (`what` is "all")."""
     now = watcher.now()
+    watcher.house.mind_the_clock(now)
     user = request.get("user")
     with watcher.books.writing() as writing:
         if request.get("what") == "all":
@@ -59,9 +62,9 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
             key = _key(request)
             closed, whom = sum(writing.revoke_address(one, now) for one in _with(key, writing)), f"address={key}"
         writing.count({"revoked": closed}, now)
-        watcher.publisher.apply(writing.changes)
+        watcher.publisher.apply(writing)
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
-    return {"revoked_at": now, "addresses": closed}
+    return {"revoked_at": now, "addresses": closed, "warning": watcher.books.revocations.trouble}
 
 
 COMMANDS: dict[str, Command] = {"status": status, "grant": grant, "revoke": revoke}
@@ -76,12 +79,16 @@ def handle(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with(key: str, reading: Reading) -> set[str]:
-    """The keys to revoke with one: its /64 as well, or all addresses in it. LIMIT: for a /64 reads all logins once."""
+    """The keys to revoke with one: its /64 as well, or all addresses in it."""
     if not key.endswith("/64"):
         return set(address.keys(key))
-    net = ip_network(key)
-    known = {row.address for row in reading.logins() if ":" in row.address and "/" not in row.address}
-    return {key, *(one for one in known if ip_address(one) in net)}
+    return {key, *(row.address for row in reading.logins_in(IPv6Network(key)))}
+
+
+def _own_addresses(request: Mapping[str, Any]) -> list[str]:
+    """This machine's addresses, which popauthctl can see and the watcher cannot."""
+    given = request.get("own_addresses", [])
+    return [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
 
 
 def _key(request: Mapping[str, Any]) -> str:

@@ -37,6 +37,10 @@ class StoreNewerError(StoreError):
     exit_code = 78  # EX_CONFIG
 
 
+class StoreFullError(StoreError):
+    """The books fill the address space they were given: forget what has run out, or give them more."""
+
+
 class StoreBrokenError(StoreError):
     """LMDB gave up on the open file (a commit failed half-way): only a new process can go on."""
 

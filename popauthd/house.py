@@ -9,12 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from popauthd import address
 from popauthd import clock as clocks
-from popauthd.books import Books, Writing
+from popauthd.books import Books, LoginRow, Writing
+from popauthd.errors import StoreFullError
 from popauthd.lostends import LostEnds
-from popauthd.policy import Limits, fingerprint, still_grants
+from popauthd.model import Login
+from popauthd.policy import Limits, fingerprint, lifetime, still_grants
 from popauthd.publisher import Publisher
 from popauthd.text import stamp
 from popauthd.userfile import UserFiles
@@ -25,6 +29,8 @@ FORGET_EVERY_SECONDS = 600
 READER_CHECK_SECONDS = 60
 COUNT_EVERY_SECONDS = 5.0
 NOTES = 20  # kept for status
+ROOM_AT_ONCE = 500  # entries that are forgotten when the books are full: to take one out needs room as well
+OWN_AT_MOST = 512  # of this machine's addresses that are remembered
 
 
 class House:
@@ -42,7 +48,8 @@ class House:
         lost_ends: LostEnds | None = None,
         clock_offset: Callable[[], int] = clocks.offset,
     ) -> None:
-        self.limits = user_files.applied(limits) if user_files is not None else limits
+        self._plain = self.limits = user_files.applied(limits) if user_files is not None else limits
+        self.degraded = ""  # what of this is in trouble, though the watcher goes on
         self.notes = list(notes)  # what an administrator should know since the start, newest last
         self.uncounted: Counter[str] = Counter()  # waits for the next transaction
         self._books = books
@@ -52,6 +59,7 @@ class House:
         self._lost_ends = lost_ends
         self._clock_offset = clock_offset
         self._offset = 0
+        self._own: tuple[str, ...] = ()
         self._judge_due = False
         self._ends_missed = False
         self._forget_at = 0
@@ -63,11 +71,18 @@ class House:
         boot = clocks.boot_id()
         self._offset = self._clock_offset()
         before = writing.clock()
-        if before is not None and before[0] == boot and before[1] - self._offset >= clocks.STEP_SECONDS:
-            writing.clock_was_set_back(before[1] - self._offset, now)
-        if before is not None and before[0] != boot:  # no session outlives the machine
+        same_boot = before is not None and before[0] == boot
+        # Another boot's clock may be behind for want of a battery: then the books know of a later time than now.
+        back = max(writing.latest() - now, before[1] - self._offset if before is not None and same_boot else 0)
+        if back >= clocks.STEP_SECONDS:
+            writing.clock_was_set_back(back, now)
+        if not same_boot or before is None or before[1] != self._offset:
+            writing.settle_revocations(now)
+        if before is not None and not same_boot:  # no session outlives the machine
             writing.forget_sessions()
         writing.set_clock(boot, self._offset)
+        self._own = writing.own_addresses()
+        self._apply_own()
         self._judge_again(writing, now)
         while writing.sweep(now):
             pass
@@ -81,9 +96,8 @@ class House:
         """Count what was heard and led to no login; entered with the next batch, or before long."""
         self.uncounted.update(names)
 
-    def tend(self, now: int, *, caught_up: bool) -> None:
-        """Do what is due. caught_up: every log is read to its end."""
-        self._mind_the_clock(now)
+    def tend(self, now: int, *, caught_up: bool) -> bool:
+        """Do what is due; True if there is more of it to do at once. caught_up: every log is read to its end."""
         self._mind_the_users(now)
         self._mind_the_expiries(now, caught_up=caught_up)
         if time.monotonic() >= self._readers_at:
@@ -95,13 +109,60 @@ class House:
             with self._books.writing() as writing:
                 writing.count(dict(self.uncounted), now)
             self.uncounted.clear()
-        if now >= self._forget_at:
-            self._forget_at = now + FORGET_EVERY_SECONDS
-            with self._books.writing() as writing:
-                writing.forget(now, self._history_seconds)
+        more = now >= self._forget_at and self.forget(now)
         if self._lost_ends is not None and caught_up:
-            self._lost_ends.tend(self._books, now, lambda writing: self._publisher.apply(writing.changes))
+            self._lost_ends.tend(self._books, now, lambda writing: self._publisher.apply(writing))
         self._publisher.tend(self._books)
+        self._books.tend_revocations()
+        self.degraded = self._books.revocations.trouble
+        return more
+
+    def forget(self, now: int) -> bool:
+        """Forget some of what no longer matters, in one bounded transaction; True if there is more."""
+        with self._books.writing() as writing:
+            writing.forget(now, self._history_seconds)
+        if not writing.more_to_forget:
+            self._forget_at = now + FORGET_EVERY_SECONDS
+        return writing.more_to_forget
+
+    def make_room(self, now: int) -> None:
+        """The books are full: forget what may be forgotten or, if that is nothing, give them more address space.
+
+        Raises StoreFullError if neither helps.
+        """
+        self._books.check_readers()  # a reader that died keeps what was forgotten from being used again
+        try:
+            with self._books.writing() as writing:
+                logins = writing.forget(now, self._history_seconds, ROOM_AT_ONCE)
+            if logins or writing.more_to_forget:
+                log.warning("the books were full; forgot %d expired logins", logins)
+                return
+        except StoreFullError:
+            log.debug("the books are too full to forget anything")
+        before = self._books.map_bytes
+        if not self._books.grow():
+            raise StoreFullError(
+                f"books {self._books.path}: full at {before >> 20} MiB, which is all that this machine can address, "
+                "and nothing in them has run out; a shorter `history` makes room"
+            )
+        self.count({"books.grown": 1})
+        self.note(f"the books were full; they may now take {self._books.map_bytes >> 20} MiB of disk", now)
+
+    def learn_own(self, addresses: Iterable[str]) -> None:
+        """Take in addresses of this machine, as logins came in on them or popauthctl told them: none is granted.
+
+        Loopback ones are left out: no client has them, and `grant_loopback` is for those who try popauthd.
+        """
+        found = [client for text in addresses if (client := address.parse(text)) and not client.is_loopback]
+        fresh = dict.fromkeys(str(client) for client in found if str(client) not in self._own)
+        if fresh:
+            self._own = (*self._own, *fresh)[-OWN_AT_MOST:]
+            self._apply_own()
+            self._judge_due = True
+
+    def _apply_own(self) -> None:
+        networks = tuple(address.network(text) for text in self._own)
+        self.limits = replace(self._plain, own_addresses=(*self._plain.own_addresses, *networks))
 
     def _mind_the_expiries(self, now: int, *, caught_up: bool) -> None:
         with self._books.reading() as reading:
@@ -114,7 +175,7 @@ class House:
                 self._mind_the_ends(logged=writing.ends_are_logged(now), now=now)
             writing.sweep(now)
             writing.recount(now)
-            self._publisher.apply(writing.changes)
+            self._publisher.apply(writing)
 
     def _mind_the_ends(self, *, logged: bool, now: int) -> None:
         if not logged and not self._ends_missed:
@@ -130,22 +191,31 @@ class House:
         for note in notes:
             self.note(note, now)
         if notes and self._user_files is not None:
-            self.limits = self._user_files.applied(self.limits)
+            self._plain = self._user_files.applied(self._plain)
+            self._apply_own()
             self._judge_due = True
         if self._judge_due:
             with self._books.writing() as writing:
                 self._judge_again(writing, now)
-                self._publisher.apply(writing.changes)
+                self._publisher.apply(writing)
             self._judge_due = False  # not before: a full disk must not leave excluded users what stands
 
     def _judge_again(self, writing: Writing, now: int) -> None:
+        writing.set_own_addresses(self._own)
         """A login that stands ends when the administrator has excluded its user or its address since."""
-        limits = self.limits
-        ended = writing.judge_again(fingerprint(limits), lambda key, user: still_grants(key, user, limits), now)
+        rules = self._books.rules
+        print_of_all = fingerprint(self.limits) + f" {rules.shared_users} {rules.hold_seconds}"
+        unjudged = writing.take_unjudged()
+        ended = writing.judge_again(
+            print_of_all,
+            lambda row: _until(row, self.limits, rules.hold_seconds, now, unjudged=unjudged),
+            now,
+        )
         if ended:
             log.info("the limits have changed: logins that ended by it: %d", ended)
 
-    def _mind_the_clock(self, now: int) -> None:
+    def mind_the_clock(self, now: int) -> None:
+        """Bring the books in line with the wall clock if it was set; before anything is entered."""
         step = self._clock_offset() - self._offset
         if abs(step) < clocks.STEP_SECONDS:
             return
@@ -153,8 +223,9 @@ class House:
         with self._books.writing() as writing:
             if step < 0:
                 writing.clock_was_set_back(-step, now)
+            writing.settle_revocations(now)
             writing.set_clock(clocks.boot_id(), self._offset + step)
-            self._publisher.apply(writing.changes)
+            self._publisher.apply(writing)
         self._offset += step
         self._forget_at = now
 
@@ -162,3 +233,21 @@ class House:
         """Ask nobody any more."""
         if self._lost_ends is not None:
             self._lost_ends.close()
+
+
+def _until(row: LoginRow, limits: Limits, hold_seconds: int, now: int, *, unjudged: bool) -> int:
+    """How long a standing login may stand by these limits, epoch seconds; 0 if they would not grant it.
+
+    unjudged: what is not known of a login was judged by an older version, and counts as good.
+    """
+    known = row.protocol or not unjudged
+    login = Login(row.login_at, row.address, row.user, row.protocol, row.method, row.tls) if known else None
+    if not still_grants(row.address, row.user, limits, login):
+        return 0
+    client = address.parse(row.address.partition("/")[0])
+    if not row.user or client is None:
+        return row.expires_at
+    seconds = lifetime(client, limits)
+    plain = row.login_at + seconds
+    lifted = row.expires_at > row.login_at + (row.lifetime_seconds or seconds)  # by a session that was open
+    return max(plain, min(now + seconds, row.login_at + hold_seconds)) if lifted else plain

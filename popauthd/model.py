@@ -59,13 +59,27 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`address` may relay while now < expires_at, because `user` logged in at `login_at`."""
+    """`address` may relay while now < expires_at, because `user` logged in at `login_at`.
+
+    login_at: the effective time, which is the login's own stamp or, if that is earlier, when we first saw it.
+    ahead_seconds: how far the stamp lies behind that; the stamp is what tells one login from another.
+    protocol, method, tls: what the login said, so that it can be judged again; "" if nobody knows.
+    """
 
     address: str
     user: str
     login_at: int
     expires_at: int
     format: str = ""
+    ahead_seconds: int = 0
+    protocol: str = ""
+    method: str = ""
+    tls: bool = False
+
+    @property
+    def stamped_at(self) -> int:
+        """The login's own stamp."""
+        return self.login_at + self.ahead_seconds
 
 
 Event = Login | SessionEnd | Refusal | Ignored

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from typing import NamedTuple
 
 from popauthd import address
+from popauthd.cut import may_be_cut
 from popauthd.model import Grant, Login, Refusal
 from popauthd.userlist import UserList
 
@@ -101,12 +102,12 @@ RULES = (
         "The log does not say that the login came under TLS (`require_tls`).",
     ),
     Rule(
-        "user-denied", lambda login, limits: limits.denied is not None and limits.denied.holds(login.user),
-        "The user is listed in `deny_users`.", of_user=True,
+        "user-denied", lambda login, limits: limits.denied is not None and _may_be_in(limits.denied, login.user),
+        "The user is listed in `deny_users`, or may be: the log has only the beginning of a long name.", of_user=True,
     ),
     Rule(
-        "user-not-listed", lambda login, limits: limits.users is not None and not limits.users.holds(login.user),
-        "The user is not listed in `users_file`.", of_user=True,
+        "user-not-listed", lambda login, limits: limits.users is not None and not _is_in(limits.users, login.user),
+        "The user is not listed in `users_file`, or the log has only the beginning of his name.", of_user=True,
     ),
 )  # fmt: skip
 
@@ -135,8 +136,8 @@ def decide(login: Login, limits: Limits, now: int) -> Grant | Refusal:
     """Turn a login into a grant, or say why not.
 
     now: epoch seconds; compared with login.at, which comes from a log and may lie.
-    The grant runs from login.at, not from now, so reading a line twice changes nothing. "expired" is
-    said only of a login that nothing else is against.
+    The grant runs from login.at, so reading a line twice changes nothing; from now if the stamp lies ahead of
+    the clock, as it may by `future_seconds`. "expired" is said only of a login that nothing else is against.
     Never raises.
     """
     here = standing(login.address, limits)
@@ -145,12 +146,27 @@ def decide(login: Login, limits: Limits, now: int) -> Grant | Refusal:
     reason = _barred(here, login.local_address, limits) or _ruled_out(here, login, limits)
     if not reason and login.at > now + limits.future_seconds:
         reason = "future"
-    expires_at = login.at + here.lifetime_seconds
-    if not reason and expires_at <= now:
+    login_at = min(login.at, now)
+    if not reason and login_at + here.lifetime_seconds <= now:
         reason = "expired"
     if reason:
         return _refuse(reason, login, here.address)
-    return Grant(_key(here, login.local_address, limits), login.user, login.at, expires_at, login.format)
+    return grant(login, _key(here, login.local_address, limits), login_at, here.lifetime_seconds)
+
+
+def grant(login: Login, key: str, login_at: int, lifetime_seconds: int) -> Grant:
+    """The grant of `key` to a login whose effective time is `login_at`."""
+    return Grant(
+        key,
+        login.user,
+        login_at,
+        login_at + lifetime_seconds,
+        login.format,
+        login.at - login_at,
+        login.protocol,
+        login.method,
+        login.tls,
+    )
 
 
 def never_reason(client: address.Address, limits: Limits) -> str:
@@ -158,25 +174,30 @@ def never_reason(client: address.Address, limits: Limits) -> str:
     return standing(str(client), limits).barred
 
 
-def still_grants(granted: str, user: str, limits: Limits) -> bool:
-    """Whether a key that was granted to a user ("": by hand) would be by these limits, as far as can be told now."""
+def still_grants(granted: str, user: str, limits: Limits, login: Login | None = None) -> bool:
+    """Whether a key that was granted to a user ("": by hand) would be by these limits, as far as can be told now.
+
+    login: what it was granted for; None if nothing is known of that but the user.
+    """
     client = address.parse(granted.partition("/")[0])
     if client is None or never_reason(client, limits) or ("/" in granted and key(client, "", limits) != granted):
         return False
     if not user or address.inside(client, limits.always):
         return True
-    login = Login(0, granted, user, "")
-    return not any(rule.refuses(login, limits) for rule in RULES if rule.of_user)
+    asked = RULES if login is not None else [rule for rule in RULES if rule.of_user]
+    return not any(rule.refuses(login or Login(0, granted, user, ""), limits) for rule in asked)
 
 
 def fingerprint(limits: Limits) -> str:
-    """Changes when limits change that standing logins must be judged by again."""
-    lists = [None if found is None else found.entries() for found in (limits.users, limits.denied)]
-    networks = [
-        sorted(map(str, found)) for found in (limits.never, limits.own_addresses, limits.proxies, limits.always)
-    ]
-    text = repr((lists, networks, limits.ipv6_prefix, limits.grant_loopback))
+    """Changes when limits change that standing logins must be judged by again: any of them, but for the order."""
+    text = repr([_print(getattr(limits, row.name)) for row in fields(limits) if row.compare])
     return sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _print(value: object) -> str:
+    if isinstance(value, UserList):
+        return repr(value.entries())
+    return repr(sorted(map(str, value))) if isinstance(value, tuple) else repr(value)
 
 
 def lifetime(client: address.Address, limits: Limits) -> int:
@@ -236,6 +257,16 @@ def _key(here: Standing, local_address: str, limits: Limits) -> str:
     if here.whole_site and not (local_address and standing(local_address, limits).site == here.site):
         return here.site
     return here.address
+
+
+def _may_be_in(users: UserList, user: str) -> bool:
+    """Whether a user is in a list, or may be, as his name was cut."""
+    return users.holds(user) or (may_be_cut(user) and users.may_hold(user.removesuffix("...")))
+
+
+def _is_in(users: UserList, user: str) -> bool:
+    """Whether a user is in a list, whatever was cut from his name."""
+    return users.surely_holds(user.removesuffix("...")) if may_be_cut(user) else users.holds(user)
 
 
 def _method(login: Login) -> str:

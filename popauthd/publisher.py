@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from popauthd.books import Books, Reading
+from popauthd.books import Books, Reading, Writing
 from popauthd.hostlist import HostList
 from popauthd.relaymap import MapWriter
 
@@ -21,10 +19,10 @@ class Publisher:
         """Publish everything anew, for a start."""
         self._map.replace(() if self.dry_run else reading.published())
 
-    def apply(self, changes: Mapping[str, int | None]) -> None:
-        """Publish what has changed; called inside the transaction of the books that changed it."""
-        if changes and not self.dry_run:
-            self._map.apply(changes)
+    def apply(self, writing: Writing) -> None:
+        """Publish what a transaction of the books has changed; called inside it, at its end."""
+        if (writing.changes or writing.cleared) and not self.dry_run:
+            self._map.apply(writing.changes, cleared=writing.cleared)
             if self._host_list is not None:
                 self._host_list.stale = True
 

@@ -61,11 +61,16 @@ class MapWriter:
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"relay map {path}: cannot be opened: {error}") from error
 
-    def apply(self, changes: Mapping[str, int | None]) -> None:
-        """Publish changes in one transaction: an expiry to put, None to take the address out."""
-        if not changes:
+    def apply(self, changes: Mapping[str, int | None], *, cleared: bool = False) -> None:
+        """Publish changes in one transaction: an expiry to put, None to take the address out.
+
+        cleared: take everything out first.
+        """
+        if not changes and not cleared:
             return
         with self._writing() as txn:
+            if cleared:
+                txn.drop(self._env.open_db(txn=txn), delete=False)
             for address in sorted(changes):
                 expires_at = changes[address]
                 key = address.encode("ascii")

@@ -44,6 +44,19 @@ class UserList:
         found = self._entries.get(f"@{domain}") if at else None
         return found if found is not None else self._entries.get("*", False)
 
+    def may_hold(self, begin: str) -> bool:
+        """Whether a user is in the list of whose name only the beginning is known, as far as can be told."""
+        return any(inside and _may_fit(entry, lower(begin)) for entry, inside in self._entries.items())
+
+    def surely_holds(self, begin: str) -> bool:
+        """Whether every user whose name begins so is in the list."""
+        excepted = any(not inside and _may_fit(entry, lower(begin)) for entry, inside in self._entries.items())
+        return self._entries.get("*", False) and not excepted
+
+
+def _may_fit(entry: str, begin: str) -> bool:
+    return entry == "*" or entry.startswith(("@", begin))
+
 
 def lower(text: str) -> str:
     """The text with A to Z in lower case and nothing else changed."""

@@ -11,17 +11,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from popauthd.alarm import FORMAT_REASONS, Alarm
 from popauthd.batch import Batch, Entered
 from popauthd.books import Books
-from popauthd.errors import SourceError, StoreBrokenError, StoreError
+from popauthd.errors import SourceError, StoreBrokenError, StoreError, StoreFullError
 from popauthd.formats import Recogniser
 from popauthd.house import House
-from popauthd.model import Login, Refusal
+from popauthd.model import Event, Login, Refusal
 from popauthd.policy import Limits, longest_lifetime
 from popauthd.publisher import Publisher
 from popauthd.sources import Source, Waking
@@ -100,16 +100,29 @@ class Watcher:
     def turn(self) -> bool:
         """Read what is new, and do what is due; True if there is more to read at once."""
         try:
+            self.house.mind_the_clock(self.now())
             more = self._read()
-            self.house.tend(self.now(), caught_up=self._caught_up)
+            more = self.house.tend(self.now(), caught_up=self._caught_up) or more
         except StoreBrokenError:
             raise
+        except StoreFullError:
+            return self._make_room()
         except StoreError as error:
-            self.degraded = str(error)
-            self._quiet.warn("store", f"degraded, trying again: {error}")
-            return False
-        self.degraded = ""
+            return self._trouble(error)
+        self.degraded = self.house.degraded
         return more
+
+    def _make_room(self) -> bool:
+        try:
+            self.house.make_room(self.now())
+        except StoreError as error:
+            return self._trouble(error)
+        return True
+
+    def _trouble(self, error: StoreError) -> bool:
+        self.degraded = str(error)
+        self._quiet.warn("store", f"degraded, trying again: {error}")
+        return False
 
     def _read(self) -> bool:
         more = trouble = False
@@ -148,9 +161,14 @@ class Watcher:
         logins = sum(isinstance(event, Login) for event in events)
         item.alarm.heard(now, lines, logins, Counter(e.reason for e in events if isinstance(e, Refusal)))
         batch.longest_silence = item.alarm.longest_seconds
+        self._learn_own(events)
         batch.learn(events, self.limits, now, holding=self._holding, twice=self._twice)
         item.last_login_at = max(item.last_login_at, batch.last_login_at)
         return batch
+
+    def _learn_own(self, events: Sequence[Event]) -> None:
+        """The addresses that logins came in on are this machine's."""
+        self.house.learn_own({event.local_address for event in events if isinstance(event, Login)} - {""})
 
     def _listen(self, item: Followed, block: bytes) -> None:
         """Tell what the alarm says, with a line that shows it."""
@@ -175,7 +193,7 @@ class Watcher:
     def _enter(self, batch: Batch) -> Entered:
         with self.books.writing() as writing:
             entered = batch.enter(writing, self.now(), remember=self._many_ways)
-            self.publisher.apply(writing.changes)
+            self.publisher.apply(writing)
         word = "would be granted (dry run)" if self.publisher.dry_run else "granted"
         for grant in entered.opened:
             log.info(
@@ -203,6 +221,8 @@ class Watcher:
         Raises StoreError if it cannot be entered now; it is not kept.
         """
         now = self.now()
+        self.house.mind_the_clock(now)
+        self._learn_own([login])
         batch = Batch(source)
         batch.learn([login], self.limits, now, holding=False, twice=self._twice)
         return not self._enter(batch).refused

@@ -5,11 +5,13 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 
 | database    | key                        | value                                                    |
 | ----------- | -------------------------- | -------------------------------------------------------- |
-| logins      | address NUL user           | `login_at expires_at format` NUL user: the latest login  |
+| logins      | address NUL user           | the latest login; see reading.login_value                |
+| users       | 16 bytes of a user, login key | empty: the logins of each user                        |
 | old         | expires_at (8 bytes) login key | empty: logins in the order they may be forgotten     |
 | published   | address                    | expires_at: what the relay map must hold                 |
 | due         | expires_at (8 bytes) address | empty: `published` in the order it runs out            |
-| revocations | `a` NUL address, `u` NUL user, `*` | revoked_at                                       |
+| revocations | `a` NUL address, `u` NUL user, `*`, | `at first_at until`; see reading.Times          |
+|             | `c` or `w` NUL a cut user  | (also in a file of their own, see revocations.py)        |
 | held        | address NUL user           | open sessions of that login; see sessions.py             |
 | sessions    | session id                 | the login's key, or `-ended_at`                          |
 | renew       | renew_at (8 bytes) login key | empty: `held` in the order it must be looked at        |
@@ -19,30 +21,37 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 | places      | source name                | the place in that log, the source's own bytes            |
 | counters    | day NUL name               | number                                                   |
 | meta        | `schema`, `clock`, `silence` NUL source | version; boot and clock offset; longest silence |
+|             | `latest`, `stamped`, `limits`, `ends`, `own` | latest time and stamp known; fingerprint; …  |
 
 An address may relay while a login on it is newer than every revocation that applies and its expiry
 lies ahead, unless it is shared. An administrator's own grant is a login with an empty user name.
+A login's effective time is its stamp or, if that is earlier, when it was first seen; its stamp is what tells it
+from others. Books of an older schema are migrated when they are opened to be written (migrations.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import lmdb
 
 from popauthd.books.entries import Rules
+from popauthd.books.migrations import migrate
 from popauthd.books.reading import LoginRow, Reading, Shared
+from popauthd.books.revocations import Revocation, RevocationFile
 from popauthd.books.writing import Writing
-from popauthd.errors import StoreBrokenError, StoreError
+from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
 from popauthd.sizes import map_bytes
 
 __all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Rules", "Shared", "Writing"]
 
-SCHEMA = b"2"
+SCHEMA = b"3"
 BOOKS_BYTES = map_bytes(4 << 30)  # address space, not disk
 DATABASES = (
     "logins",
+    "users",
     "old",
     "published",
     "due",
@@ -62,24 +71,65 @@ DATABASES = (
 class Books:
     """The open file. Raises StoreError when it cannot be opened, read or written, and says why."""
 
-    def __init__(self, path: str, rules: Rules | None = None, *, readonly: bool = False) -> None:
+    def __init__(
+        self, path: str, rules: Rules | None = None, *, readonly: bool = False, size_bytes: int = BOOKS_BYTES
+    ) -> None:
+        """size_bytes: the address space to begin with; `grow` makes it larger."""
         self.path = path
         self.rules = rules or Rules()
+        self.revocations = RevocationFile(str(Path(path).with_name("revocations.jsonl")))
+        self.notes: list[str] = []
         try:
+            size = max(size_bytes, _space(path))
             self._env = lmdb.open(
-                path, map_size=BOOKS_BYTES, subdir=False, mode=0o600, max_dbs=20, readonly=readonly, create=not readonly
+                path, map_size=size, subdir=False, mode=0o600, max_dbs=20, readonly=readonly, create=not readonly
             )
+            if readonly:
+                self._check_schema()
             # Not in one transaction: py-lmdb forgets handles opened in a read transaction.
             names = {name: name.encode("ascii") for name in DATABASES}
             self._db = {name: self._env.open_db(key, create=not readonly) for name, key in names.items()}
-            with self._env.begin(write=not readonly) as txn:
-                schema = txn.get(b"schema", db=self._db["meta"])
-                if schema is None and not readonly:
-                    txn.put(b"schema", SCHEMA, db=self._db["meta"])
-                elif schema != SCHEMA:
-                    raise StoreError(f"books {path}: schema {schema!r} is not {SCHEMA!r}: written by another version")
+            if not readonly:
+                self._bring_up_to_date()
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"books {path}: cannot be opened: {error}") from error
+
+    def _check_schema(self) -> None:
+        try:
+            meta = self._env.open_db(b"meta", create=False)
+        except lmdb.NotFoundError:
+            schema = None
+        else:
+            with self._env.begin(db=meta) as txn:
+                schema = txn.get(b"schema")
+        if schema != SCHEMA:
+            raise StoreError(
+                f"books {self.path}: schema {schema!r} is not {SCHEMA!r}: written by another version; older books are "
+                "brought up to date when the watcher starts"
+            )
+
+    def _bring_up_to_date(self) -> None:
+        """Migrate older books, and let them and the file of revocations know what either knows."""
+        known, bad = self.revocations.load()
+        with self.writing() as writing:
+            txn, meta = writing.transaction, self._db["meta"]
+            schema = txn.get(b"schema", db=meta)
+            if schema is None:
+                txn.put(b"schema", SCHEMA, db=meta)
+            elif migrate(txn, self._db, schema) != SCHEMA:
+                raise StoreError(f"books {self.path}: schema {schema!r} is not {SCHEMA!r}: written by another version")
+            elif schema != SCHEMA:
+                self.notes.append(f"books {self.path}: brought from schema {schema.decode()} to {SCHEMA.decode()}")
+            for found in known.values():
+                # A login stamped ahead of the clock is known by the books alone: without them all until then is over.
+                writing.merge(found if schema else Revocation(found.key, found.at + found.ahead_seconds))
+            mine = list(writing.revocations())
+        if bad:
+            self.notes.append(f"revocations {self.revocations.path}: {bad} line(s) could not be read and were left out")
+        if schema is None and known:
+            self.notes.append(f"revocations that outlived the books: {len(known)}, from {self.revocations.path}")
+        if bad or self.revocations.lines > 2 * len(mine) + 100 or {found.key: found for found in mine} != known:
+            self.revocations.write(mine)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -92,14 +142,43 @@ class Books:
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
-        """A write transaction: committed on leaving, undone wholly by any exception."""
+        """A write transaction: committed on leaving, undone wholly by any exception.
+
+        Revocations that were made are in their file, on the disk, before it is committed. Raises StoreFullError when
+        the map size is reached: forget something or `grow`, and try again.
+        """
         try:
             with self._env.begin(write=True) as txn:
-                yield Writing(txn, self._db, self.rules)
+                writing = Writing(txn, self._db, self.rules)
+                yield writing
+                writing.finish()
+                if writing.revoked:
+                    self.revocations.append(writing.revoked)
         except lmdb.PanicError as error:
             raise StoreBrokenError(f"books {self.path}: LMDB gave up on them: {error}") from error
+        except lmdb.MapFullError as error:
+            raise StoreFullError(f"books {self.path}: cannot be written: full at {self.map_bytes >> 20} MiB") from error
         except lmdb.Error as error:
             raise StoreError(f"books {self.path}: cannot be written: {error}") from error
+
+    def tend_revocations(self) -> None:
+        """Write the file of revocations anew if it does not hold everything, or holds much that is over."""
+        if self.revocations.trouble or self.revocations.lines > 10_000:
+            with self.reading() as reading:
+                self.revocations.write(list(reading.revocations()))
+
+    @property
+    def map_bytes(self) -> int:
+        """The address space that the books may fill."""
+        return int(self._env.info()["map_size"])
+
+    def grow(self) -> bool:
+        """Give the books twice the address space; False if this machine has no more. Not within a transaction."""
+        larger = map_bytes(2 * self.map_bytes)
+        if larger <= self.map_bytes:
+            return False
+        self._env.set_mapsize(larger)
+        return True
 
     def check_readers(self) -> int:
         """Free the slots of readers that died, which would pin pages; returns how many."""
@@ -108,3 +187,11 @@ class Books:
     def close(self) -> None:
         """Close the file."""
         self._env.close()
+
+
+def _space(path: str) -> int:
+    """Address space for books that were made to grow before: twice the file."""
+    try:
+        return map_bytes(2 * Path(path).stat().st_size)
+    except OSError:
+        return 0

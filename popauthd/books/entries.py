@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import lmdb
 
-from popauthd.books.reading import LoginRow, Reading, Shared, login_key, when
+from popauthd.books.reading import LoginRow, Reading, Shared, login_key, login_value, user_index, when
+from popauthd.books.revocations import Revocation
 
 CROWD_HISTORY = 200  # expired logins that are kept for an address when its users are counted
 
@@ -29,7 +30,8 @@ class Rules:
 class Entries(Reading):
     """Stores logins, publishes addresses, and keeps count of their users.
 
-    `changes` collects what the relay map must be told: address -> expiry, or None to take it out.
+    `changes` collects what the relay map must be told: address -> expiry, or None to take it out; if `cleared`,
+    everything else is taken out before. `revoked` collects the revocations that were made.
     `newly_shared` collects the addresses that were found to be shared, for the first time in a while.
     """
 
@@ -37,7 +39,26 @@ class Entries(Reading):
         super().__init__(txn, databases)
         self.rules = rules
         self.changes: dict[str, int | None] = {}
+        self.cleared = False
+        self.revoked: list[Revocation] = []
+        self.more_to_forget = False
         self.newly_shared: list[Shared] = []
+        self._latest, self._latest_stamp = self.latest(), self.latest_stamp()
+
+    @property
+    def transaction(self) -> lmdb.Transaction:
+        """The transaction itself, for what changes the schema."""
+        return self._txn
+
+    def note_time(self, at: int) -> None:
+        """Note that the wall clock has been seen to stand at `at`, or that something is known of that time."""
+        self._latest = max(self._latest, at)
+
+    def finish(self) -> None:
+        """Write down what was noted on the way; the last step of a transaction."""
+        for name, at in ((b"latest", self._latest), (b"stamped", self._latest_stamp)):
+            if at != int(self._get("meta", name) or 0):
+                self._put("meta", name, b"%d" % at)
 
     def _put(self, database: str, key: bytes, value: bytes) -> None:
         self._txn.put(key, value, db=self._db[database])
@@ -57,11 +78,22 @@ class Entries(Reading):
     def _store(self, row: LoginRow, before: LoginRow | None) -> None:
         """Store a login in the place of the one `before`."""
         key = login_key(row.address, row.user)
-        if before is not None:
+        if before is None:
+            self._put("users", user_index(row.user) + key, b"")
+        elif before.expires_at != row.expires_at:
             self._delete("old", when(before.expires_at, key))
-        facts = f"{row.login_at} {row.expires_at} {row.format}".encode("ascii")
-        self._put("logins", key, facts + b"\0" + row.user.encode("utf-8", "backslashreplace"))
-        self._put("old", when(row.expires_at, key), b"")
+        self._put("logins", key, login_value(row))
+        if before is None or before.expires_at != row.expires_at:
+            self._put("old", when(row.expires_at, key), b"")
+        self._latest = max(self._latest, row.login_at)
+        self._latest_stamp = max(self._latest_stamp, row.stamped_at)
+
+    def _remove(self, row: LoginRow) -> None:
+        """Forget a login."""
+        key = login_key(row.address, row.user)
+        self._delete("old", when(row.expires_at, key))
+        self._delete("users", user_index(row.user) + key)
+        self._delete("logins", key)
 
     def _publish(self, address: str, expires_at: int | None) -> None:
         key = address.encode("ascii")
@@ -85,6 +117,16 @@ class Entries(Reading):
             self._publish(address, expires_at)
         return ""
 
+    def _stand(self, address: str, expires_at: int, now: int, *, anew: bool) -> str:
+        """Publish that a login of an address stands until `expires_at`; "" or the reason why it opens nothing.
+
+        anew: it did not stand before, so the users of the address must be counted.
+        """
+        if not anew or not self.rules.shared_users or self.expiry(address) is None:
+            return self._lift(address, expires_at)
+        self._recompute(address, now)
+        return "shared-address" if self.is_shared(address) else ""
+
     def _recompute(self, address: str, now: int) -> None:
         """Publish what follows from all logins of an address that stand at `now`."""
         standing, expired = [], []
@@ -94,10 +136,9 @@ class Entries(Reading):
             elif row.login_at > self.revoked_at(address, row.user):
                 standing.append(row)
         for row in sorted(expired, key=lambda row: -row.expires_at)[CROWD_HISTORY:]:
-            key = login_key(row.address, row.user)
-            self._delete("old", when(row.expires_at, key))
-            self._delete("logins", key)
-        if self._count_users(address, [row.expires_at for row in standing if row.user], now):
+            if self._get("held", login_key(row.address, row.user)) is None:  # a session may be open all the same
+                self._remove(row)
+        if self._count_users(address, [row.expires_at for row in standing if row.user for _ in range(row.logins)], now):
             standing = [row for row in standing if not row.user]  # an administrator's own word stays
         self._publish(address, max((row.expires_at for row in standing), default=None))
 

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
+from typing import NamedTuple
 
 import lmdb
 
 from popauthd.address import keys
+from popauthd.books.revocations import Revocation
+from popauthd.cut import may_be_cut
 from popauthd.model import Refusal
 
 USER_BYTES = 200  # LMDB keys hold 511 bytes
+CUT_BYTES = 64  # fewer bytes than any server leaves of a user name that it cuts
 
 
 @dataclass(frozen=True, slots=True)
 class LoginRow:
-    """The latest login of `user` from `address`; user is "" for an administrator's grant."""
+    """The latest login of `user` from `address`; user is "" for an administrator's grant.
+
+    login_at: its effective time; ahead_seconds: how much later its stamp is. lifetime_seconds: what it was
+    granted for, 0 if that is not known. protocol, method, tls: as the log told them, "" if not known.
+    logins: how many logins in a row it stands for, which is what a user name that was cut counts as.
+    """
 
     address: str
     user: str
     login_at: int
     expires_at: int
     format: str
+    lifetime_seconds: int = 0
+    ahead_seconds: int = 0
+    protocol: str = ""
+    method: str = ""
+    tls: bool = False
+    logins: int = 1
+
+    @property
+    def stamped_at(self) -> int:
+        """The login's own stamp, which tells it from others of the same user and address."""
+        return self.login_at + self.ahead_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +70,77 @@ def when(at: int, rest: bytes) -> bytes:
 
 
 def login_row(key: bytes, value: bytes) -> LoginRow:
-    facts, _, user = value.partition(b"\0")
-    login_at, expires_at, format_name = facts.split(b" ", 2)
-    address = key.partition(b"\0")[0].decode("ascii")
+    facts, method, user = value.split(b"\0", 2)
+    login_at, expires_at, lifetime, ahead, logins, tls, protocol, format_name = facts.decode("ascii").split(" ", 7)
     return LoginRow(
-        address, user.decode("utf-8", "backslashreplace"), int(login_at), int(expires_at), format_name.decode("ascii")
+        key.partition(b"\0")[0].decode("ascii"),
+        user.decode("utf-8", "backslashreplace"),
+        int(login_at),
+        int(expires_at),
+        format_name,
+        int(lifetime),
+        int(ahead),
+        protocol,
+        method.decode("utf-8", "backslashreplace"),
+        tls == "1",
+        int(logins),
     )
+
+
+def login_value(row: LoginRow) -> bytes:
+    facts = (row.login_at, row.expires_at, row.lifetime_seconds, row.ahead_seconds, row.logins, int(row.tls))
+    head = " ".join(map(str, facts)) + f" {row.protocol} {row.format}"
+    return "\0".join((head, row.method.replace("\0", ""), row.user)).encode("utf-8", "backslashreplace")
+
+
+def user_index(user: str) -> bytes:
+    """What the keys of the index `users` begin with for a user, and for nobody else but longer names like his."""
+    return hashlib.sha256(_head(user)).digest()[:16]
 
 
 def user_revocation(user: str) -> bytes:
     return b"u\0" + login_key("", user)[1:]
+
+
+def revocation_keys(user: str) -> list[bytes]:
+    """The keys to enter when a user is revoked: his own, and those of names that may be his, as one of them was cut."""
+    keys = [user_revocation(user)]
+    if len(head := _head(user)) == CUT_BYTES:
+        keys.append(b"c\0" + head)
+        if may_be_cut(user):
+            keys.append(b"w\0" + head)
+    return keys
+
+
+def _applying(address: str, user: str) -> list[bytes]:
+    """The keys of every revocation that applies to a login."""
+    keys = [b"*", b"a\0" + address.encode("ascii"), user_revocation(user)]
+    if len(head := _head(user)) == CUT_BYTES:
+        keys.append((b"c\0" if may_be_cut(user) else b"w\0") + head)
+    return keys
+
+
+def _head(user: str) -> bytes:
+    return user.encode("utf-8", "backslashreplace")[:CUT_BYTES]
+
+
+class Times(NamedTuple):
+    """A revocation: the time that counts now; when it was made, by the clock of then; the latest stamp it ended."""
+
+    at: int
+    first_at: int
+    until: int
+
+
+def read_times(value: bytes) -> Times:
+    """What is stored of a revocation. Before schema 3 it was the time alone."""
+    times = [int(part) for part in value.split(b" ")]
+    return Times(times[0], times[-1] if len(times) < 3 else times[1], times[-1])
+
+
+def _groups(net: IPv6Network) -> list[int]:
+    packed = net.network_address.packed[:8]
+    return [int.from_bytes(packed[index : index + 2], "big") for index in range(0, 8, 2)]
 
 
 class Reading:
@@ -157,10 +240,42 @@ class Reading:
         for key, value in self._scan("logins", address.encode("ascii") + b"\0" if address else b""):
             yield login_row(key, value)
 
+    def logins_in(self, net: IPv6Network) -> Iterator[LoginRow]:
+        """The remembered logins from the addresses within an IPv6 /64, its own key not among them."""
+        groups = itertools.takewhile(lambda group: group != "0", (f"{part:x}" for part in _groups(net)))
+        for key, value in self._scan("logins", "".join(f"{group}:" for group in groups).encode("ascii")):
+            text = key.partition(b"\0")[0].decode("ascii")
+            if ":" in text and "/" not in text and ip_address(text) in net:
+                yield login_row(key, value)
+
+    def logins_of(self, user: str) -> Iterator[LoginRow]:
+        """The remembered logins that revoking a user concerns, from any address; expired ones included."""
+        mine = set(revocation_keys(user))
+        index = user_index(user)
+        for key, _ in self._scan("users", index):
+            row = self._login(key[len(index) :])
+            if row is not None and not mine.isdisjoint(_applying(row.address, row.user)):
+                yield row
+
     def revoked_at(self, address: str, user: str) -> int:
         """The latest revocation that applies to a login of `user` from `address`; 0 if there is none."""
-        keys = (b"*", b"a\0" + address.encode("ascii"), user_revocation(user))
-        return max(int(self._get("revocations", key) or 0) for key in keys)
+        return max((times.at for times in self._revoked(address, user)), default=0)
+
+    def revoked_until(self, address: str, user: str) -> int:
+        """The latest stamp that a login which was revoked may bear; 0 if there is none."""
+        return max((max(times.first_at, times.until) for times in self._revoked(address, user)), default=0)
+
+    def _revoked(self, address: str, user: str) -> Iterator[Times]:
+        if self._txn.stat(self._db["revocations"])["entries"]:
+            for key in _applying(address, user):
+                if (value := self._get("revocations", key)) is not None:
+                    yield read_times(value)
+
+    def revocations(self) -> Iterator[Revocation]:
+        """Every revocation, by the clock of the time when it was made."""
+        for key, value in self._scan("revocations"):
+            times = read_times(value)
+            yield Revocation(key, times.first_at, max(0, times.until - times.first_at))
 
     def refusal(self, address: str) -> Refusal | None:
         """The latest refusal of a login from an address."""
@@ -190,6 +305,18 @@ class Reading:
             return None
         boot_id, _, offset = value.decode("ascii").rpartition(" ")
         return boot_id, int(offset)
+
+    def latest(self) -> int:
+        """The latest moment that the books know of: no clock that was right since stood before it."""
+        return int(self._get("meta", b"latest") or 0)
+
+    def latest_stamp(self) -> int:
+        """The latest stamp of a login that the books have known."""
+        return int(self._get("meta", b"stamped") or 0)
+
+    def own_addresses(self) -> tuple[str, ...]:
+        """The addresses of this machine that are known from logins and from popauthctl, the oldest first."""
+        return tuple((self._get("meta", b"own") or b"").decode("ascii").split())
 
     def longest_silence(self, source: str) -> int:
         """The longest time, in seconds, that a source is known to have gone without a login."""

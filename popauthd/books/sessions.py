@@ -15,10 +15,11 @@ names a session when it begins and never again. The last end that fitted a login
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from popauthd.books.entries import Entries
-from popauthd.books.reading import LoginRow, login_key, when
+from popauthd.books.reading import login_key, when
 from popauthd.model import Grant
 
 OPEN_AT_MOST = 64  # sessions of one login; the oldest is given up
@@ -46,18 +47,25 @@ class Sessions(Entries):
         if not self.rules.hold_seconds or not name:
             return
         key = login_key(grant.address, grant.user)
-        held = Held(name, grant.login_at, grant.expires_at - grant.login_at)
+        row = self._login(key)
+        # A login that was known already began when it was first seen, not now that it is read again.
+        login_at = grant.login_at if row is None else min(grant.login_at, row.login_at)
+        held = Held(name, login_at, grant.expires_at - grant.login_at)
         known = self._get("sessions", name)
         if known is None:
             self._put("sessions", name, key)
             renew_at, sessions = self._held(key)
-            first = grant.login_at + max(1, held.lifetime_seconds // 2)
+            first = login_at + max(1, held.lifetime_seconds // 2)
             self._put_held(key, renew_at, min(renew_at or first, first), [*sessions, held])
         elif known.startswith(b"-"):
             self._extend(key, held, int(known[1:]), now)
 
-    def end_session(self, session: str, at: int, now: int) -> None:
-        """Note that a session ended: its address stays allowed for a lifetime from then."""
+    def end_session(self, session: str, at: int, now: int, *, remember: bool = True) -> None:
+        """Note that a session ended: its address stays allowed for a lifetime from then.
+
+        remember: its opening line may come again, from a second source. An end whose beginning was not seen is
+        always remembered, as the opening line may come after it.
+        """
         name = _name(session)
         if not self.rules.hold_seconds or not name:
             return
@@ -65,7 +73,10 @@ class Sessions(Entries):
         if key is not None and key.startswith(b"-"):
             return
         at = min(at, now)
-        self._remember_ended(name, at, now)
+        if remember or key is None:
+            self._remember_ended(name, at, now)
+        else:
+            self._delete("sessions", name)
         if key is None:
             return
         self._note_end(now)
@@ -74,20 +85,6 @@ class Sessions(Entries):
         for held in sessions:
             if held.session == name:
                 self._extend(key, held, at, now)
-
-    def past_session(self, session: str, grant: Grant, ended_at: int, now: int, *, remember: bool) -> None:
-        """A session that has ended before its login was entered. remember: its opening line may come again."""
-        name = _name(session)
-        if not self.rules.hold_seconds or not name:
-            return
-        if remember:
-            if self._get("sessions", name) is not None:
-                self.end_session(session, ended_at, now)
-                return
-            self._remember_ended(name, ended_at, now)
-        self._note_end(now)
-        held = Held(name, grant.login_at, grant.expires_at - grant.login_at)
-        self._extend(login_key(grant.address, grant.user), held, min(ended_at, now), now)
 
     def _note_end(self, now: int) -> None:
         if now - int(self._get("meta", b"ends") or 0) >= ENDS_NOTED_SECONDS:
@@ -108,6 +105,7 @@ class Sessions(Entries):
         Where the log does not tell of ends, nothing is lifted.
         """
         lifting = self.ends_are_logged(now)
+        self.note_time(now)
         keys = self._due("renew", now, RENEW_AT_MOST)
         for entry in keys:
             key = entry[8:]
@@ -143,11 +141,11 @@ class Sessions(Entries):
         row = self._login(key)
         if row is None or min(held.login_at, row.login_at) <= self.revoked_at(row.address, row.user):
             return
-        expires_at = min(at + held.lifetime_seconds, self._cap(held))
+        expires_at = max(min(at + held.lifetime_seconds, self._cap(held)), row.expires_at)
         if expires_at > row.expires_at:
-            self._store(LoginRow(row.address, row.user, row.login_at, expires_at, row.format), row)
-        if max(expires_at, row.expires_at) > now:
-            self._lift(row.address, max(expires_at, row.expires_at))
+            self._store(replace(row, expires_at=expires_at), row)
+        if expires_at > now:
+            self._stand(row.address, expires_at, now, anew=row.expires_at <= now)
 
     def _held(self, key: bytes) -> tuple[int, list[Held]]:
         value = self._get("held", key)
@@ -183,11 +181,20 @@ class Sessions(Entries):
         for database in ("held", "renew", "sessions", "gone"):
             self._txn.drop(self._db[database], delete=False)
 
-    def forget_ended(self, now: int) -> None:
-        """Forget sessions that ended long ago."""
-        for key in self._due("gone", now, RENEW_AT_MOST):
+    def forget_ended(self, now: int, at_most: int) -> int:
+        """Forget sessions that ended long ago; returns how many."""
+        keys = self._due("gone", now, at_most)
+        for key in keys:
             self._delete("gone", key)
             self._delete("sessions", key[8:])
+        return len(keys)
+
+    def shorten_held(self, key: bytes, lifetime_seconds: int, now: int) -> None:
+        """The lifetime of a login is shorter from now on: its sessions are renewed by that."""
+        renew_at, sessions = self._held(key)
+        shorter = [held._replace(lifetime_seconds=min(held.lifetime_seconds, lifetime_seconds)) for held in sessions]
+        if shorter != sessions:
+            self._put_held(key, renew_at, min(renew_at, now + max(1, lifetime_seconds // 2)), shorter)
 
     def move_sessions(self, seconds: int) -> None:
         """The wall clock was set back by `seconds`."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 
-from popauthd.books.reading import USER_BYTES, LoginRow, login_key, user_revocation
+from popauthd.books.reading import USER_BYTES, LoginRow, Times, login_key, read_times, revocation_keys
+from popauthd.books.revocations import Revocation
 from popauthd.books.sessions import Sessions
+from popauthd.cut import may_be_cut
 from popauthd.model import Grant, Refusal
 
 REVOCATION_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: nothing older can grant
@@ -19,36 +22,53 @@ SWEEP_AT_MOST = 5000  # entries a transaction, so that one sweep never holds up 
 class Writing(Sessions):
     """Changes to the books, within one LMDB write transaction; see Entries for what it collects."""
 
-    def grant(self, grant: Grant) -> str:
+    def grant(self, grant: Grant, now: int | None = None) -> str:
         """Enter a grant; "" or the reason word why it opens nothing (it is remembered all the same if it is shared).
 
-        Entering the same grant twice, or an older one after a newer one, changes nothing.
+        now: the wall clock; the login's own time if not given. A login is told from others of the same user and
+        address by its stamp: entering the same one twice, or an older one after a newer one, changes nothing.
         """
-        if grant.login_at <= self.revoked_at(grant.address, grant.user):
+        now = grant.login_at if now is None else now
+        before = self._login(login_key(grant.address, grant.user))
+        if self._is_revoked(grant, before, now):
             return "revoked"
-        before = self._login(login_key(grant.address, grant.user))
-        if before is not None and before.login_at >= grant.login_at:
+        if before is not None and before.stamped_at >= grant.stamped_at:
             return ""
-        stood = before is not None and self._stands(before, grant.login_at)
-        row = self._replace(before, grant)
-        if stood or not self.rules.shared_users or self.expiry(grant.address) is None:
-            return self._lift(grant.address, row.expires_at)
-        self._recompute(grant.address, grant.login_at)  # one more user: count them
-        return "shared-address" if self.is_shared(grant.address) else ""
+        stood = before is not None and self._stands(before, now) and not may_be_cut(grant.user)
+        row = self._replace(before, grant, now)
+        return self._stand(row.address, row.expires_at, now, anew=not stood)
 
-    def hold(self, grant: Grant) -> None:
-        """Remember a login that has run out by itself, so that its session, if it is open, can be renewed."""
+    def hold(self, grant: Grant, now: int) -> str:
+        """Remember a login that has run out by itself, so that its session, if it is open, can be renewed.
+
+        Returns "" or "revoked".
+        """
         before = self._login(login_key(grant.address, grant.user))
-        revoked = grant.login_at <= self.revoked_at(grant.address, grant.user)
-        if not revoked and (before is None or before.login_at < grant.login_at):
-            self._replace(before, grant)
+        if self._is_revoked(grant, before, now):
+            return "revoked"
+        if before is None or before.stamped_at < grant.stamped_at:
+            self._replace(before, grant, now)
+        return ""
 
-    def _replace(self, before: LoginRow | None, grant: Grant) -> LoginRow:
+    def _is_revoked(self, grant: Grant, before: LoginRow | None, now: int) -> bool:
+        """Whether a revocation applies to a login. before: the latest that is known of the same user and address.
+
+        A login that is known counts from when it was first seen, not now that it is read again. A stamp that lies
+        ahead of the wall clock may be an old one, as the clock may have been set back: it must be later than
+        everything that was revoked.
+        """
+        revoked_at = self.revoked_at(grant.address, grant.user)
+        if before is not None and before.stamped_at >= grant.stamped_at:
+            return before.login_at <= revoked_at
+        return grant.login_at <= revoked_at or now < grant.stamped_at <= self.revoked_until(grant.address, grant.user)
+
+    def _replace(self, before: LoginRow | None, grant: Grant, now: int) -> LoginRow:
         """Store a newer login of a user; what a session has added to the one before stays, if that stands."""
-        expires_at = grant.expires_at
-        if before is not None and self._stands(before, grant.login_at):
+        expires_at, logins = grant.expires_at, 1
+        if before is not None and self._stands(before, now):
             expires_at = max(expires_at, before.expires_at)
-        row = LoginRow(grant.address, grant.user, grant.login_at, expires_at, grant.format)
+            logins = before.logins + 1 if may_be_cut(grant.user) else 1
+        row = replace(_row(grant), expires_at=expires_at, logins=logins)
         self._store(row, before)
         return row
 
@@ -58,52 +78,104 @@ class Writing(Sessions):
     def grant_by_hand(self, address: str, now: int, expires_at: int) -> Grant:
         """Enter an administrator's grant; it stands above every revocation made so far."""
         login_at = max(now, self.revoked_at(address, "") + 1)
-        before = self._login(login_key(address, ""))
-        self._store(LoginRow(address, "", login_at, expires_at, "by-hand"), before)
+        made = Grant(address, "", login_at, max(expires_at, login_at + 1), "by-hand")
+        self._store(_row(made), self._login(login_key(address, "")))
         self._recompute(address, now)
-        return Grant(address, "", login_at, expires_at, "by-hand")
+        return made
 
     def revoke_address(self, address: str, now: int) -> bool:
         """Revoke every login from an address up to now; True if it could relay until then."""
-        self._put("revocations", b"a\0" + address.encode("ascii"), b"%d" % now)
         stood = self.expiry(address) is not None
+        self._revoke([b"a\0" + address.encode("ascii")], list(self.logins(address)), now)
         self._recompute(address, now)
         return stood
 
     def revoke_user(self, user: str, now: int) -> int:
         """Revoke every login of a user up to now, leaving other users' logins from the same addresses.
 
-        Returns the number of addresses that this user had opened. LIMIT: reads all logins once.
+        A name that was cut stands for every user that it may have been. Returns the number of addresses that
+        this user had opened.
         """
-        self._put("revocations", user_revocation(user), b"%d" % now)
-        addresses = {row.address for row in self.logins() if row.user == user and row.expires_at > now}
-        for address in addresses:
+        rows = list(self.logins_of(user))
+        opened = {row.address for row in rows if self._stands(row, now)}
+        self._revoke(revocation_keys(user), rows, now)
+        for address in opened:
             self._recompute(address, now)
-        return len(addresses)
+        return len(opened)
 
     def revoke_all(self, now: int) -> int:
         """Revoke every login up to now; returns the number of addresses that could relay."""
-        self._put("revocations", b"*", b"%d" % now)
-        addresses = [address for address, _expiry in self.published()]
-        for address in addresses:
-            self._recompute(address, now)
-        return len(addresses)
+        self._merge(Revocation(b"*", max(now, self._latest), max(0, self._latest_stamp - max(now, self._latest))))
+        closed = self.published_count()
+        for database in ("published", "due", "shared"):
+            self._txn.drop(self._db[database], delete=False)
+        self.changes.clear()
+        self.cleared = True
+        return closed
 
-    def judge_again(self, fingerprint: str, stands: Callable[[str, str], bool], now: int) -> int:
+    def _revoke(self, keys: list[bytes], rows: list[LoginRow], now: int) -> None:
+        """Enter a revocation. Its time is now or, if that is later, the time of the latest login that it must end."""
+        at = max([now, *(row.login_at for row in rows)])
+        ahead_seconds = max([0, *(row.stamped_at - at for row in rows)])
+        for key in keys:
+            self._merge(Revocation(key, at, ahead_seconds))
+
+    def _merge(self, revocation: Revocation) -> None:
+        self.merge(revocation)
+        self.revoked.append(revocation)
+
+    def merge(self, revocation: Revocation) -> None:
+        """Enter a revocation that may be known already: the latest counts. What is published stays as it is."""
+        known = read_times(self._get("revocations", revocation.key) or b"0")
+        until = revocation.at + revocation.ahead_seconds
+        times = Times(max(known.at, revocation.at), max(known.first_at, revocation.at), max(known.until, until))
+        if times != known:
+            self._put("revocations", revocation.key, b"%d %d %d" % times)
+
+    def settle_revocations(self, now: int) -> None:
+        """Bring revocations in line with the wall clock, when it may have been set.
+
+        None may lie ahead of it, or nobody could log in again. One that did, and does no more, counts as made when
+        it was made: what is read of that time must not open it.
+        """
+        for key, value in list(self._scan("revocations")):
+            times = read_times(value)
+            at = times.first_at if times.first_at <= now else min(times.at, now)
+            if at != times.at:
+                self._put("revocations", key, b"%d %d %d" % times._replace(at=at))
+
+    def judge_again(self, fingerprint: str, until: Callable[[LoginRow], int], now: int) -> int:
         """End the logins that policy would not grant any more, if its fingerprint is not the one of the last time.
 
-        stands: asked for address and user. Returns how many logins ended. LIMIT: reads all logins once.
+        until: how long a login may stand by the limits that are in force. Returns how many logins ended. LIMIT:
+        reads all logins once.
         """
         if self._get("meta", b"limits") == fingerprint.encode("ascii"):
             return 0
         self._put("meta", b"limits", fingerprint.encode("ascii"))
-        rows = [row for row in self.logins() if not stands(row.address, row.user)]
-        for row in rows:
-            self._store(replace(row, expires_at=min(row.expires_at, now)), row)
-            self.forget_held(login_key(row.address, row.user))
-        for address in {row.address for row in rows}:
+        ended = 0
+        addresses = {shared.address for shared in self.all_shared()}
+        for row in list(self.logins()):
+            key = login_key(row.address, row.user)
+            expires_at = until(row)
+            if expires_at <= now:
+                self.forget_held(key)
+                ended += row.expires_at > now
+            elif row.user:
+                self.shorten_held(key, expires_at - now, now)
+            if now < row.expires_at and expires_at < row.expires_at:
+                self._store(replace(row, expires_at=max(expires_at, min(now, row.expires_at))), row)
+            if row.expires_at > now:
+                addresses.add(row.address)
+        for address in addresses:
             self._recompute(address, now)
-        return sum(row.expires_at > now for row in rows)
+        return ended
+
+    def take_unjudged(self) -> bool:
+        """Whether the logins come from older books and are looked at for the first time; asked once."""
+        found = self._get("meta", b"unjudged") is not None
+        self._delete("meta", b"unjudged")
+        return found
 
     def refuse(self, refusal: Refusal) -> None:
         """Remember the latest refusal for an address, so that it can be explained."""
@@ -119,39 +191,53 @@ class Writing(Sessions):
     def count(self, names: dict[str, int], now: int) -> None:
         """Add to the counters of today (UTC)."""
         day = time.strftime("%Y-%m-%d", time.gmtime(now))
+        self.note_time(now)
         for name, number in names.items():
             key = f"{day}\0{name}".encode("ascii")
             self._put("counters", key, b"%d" % (int(self._get("counters", key) or 0) + number))
 
     def sweep(self, now: int) -> int:
         """Take out what has run out, at most SWEEP_AT_MOST entries; returns how many were."""
+        self.note_time(now)
         keys = self._due("due", now, SWEEP_AT_MOST)
         for key in keys:
             self._publish(key[8:].decode("ascii"), None)
         return len(keys)
 
-    def forget(self, now: int, history_seconds: int) -> int:
-        """Forget logins, refusals, revocations and counters that no longer matter; returns how many logins."""
-        due = self._due("old", now - history_seconds, SWEEP_AT_MOST)
-        keys = [key for key in due if self._get("held", key[8:]) is None]  # a session may be open all the same
-        for key in keys:
-            self._delete("old", key)
-            self._delete("logins", key[8:])
+    def forget(self, now: int, history_seconds: int, at_most: int = SWEEP_AT_MOST) -> int:
+        """Forget what no longer matters, of each kind `at_most` entries; returns how many logins.
+
+        `more_to_forget` says whether to do it again, in another transaction.
+        """
+        rows = self._forgettable(now - history_seconds, at_most)
+        for row in rows:
+            self._remove(row)
         day = time.strftime("%Y-%m-%d", time.gmtime(now - COUNTER_DAYS * 86400)).encode("ascii")
-        stale = [("counters", key) for key, _ in self._scan("counters") if key < day]
-        before = now - max(history_seconds, 3600)
-        self.forget_ended(now)
-        stale += [
-            ("shared", shared.address.encode("ascii"))
-            for shared in self.all_shared()
-            if not shared.until and shared.since < now - SHARED_SECONDS
-        ]
-        stale += [("refusals", key) for key, value in self._scan("refusals") if int(value.split(b" ", 1)[0]) < before]
-        before = now - REVOCATION_SECONDS
-        stale += [("revocations", key) for key, value in self._scan("revocations") if int(value) < before]
-        for database, key in stale:
-            self._delete(database, key)
-        return len(keys)
+        refused_before = now - max(history_seconds, 3600)
+        stale: dict[str, Callable[[bytes, bytes], bool]] = {
+            "counters": lambda key, _value: key < day,
+            "refusals": lambda _key, value: int(value.split(b" ", 1)[0]) < refused_before,
+            "shared": lambda _key, value: _long_open(value, now - SHARED_SECONDS),
+            "revocations": lambda _key, value: max(read_times(value)) < now - REVOCATION_SECONDS,
+        }
+        most = max(len(rows), self.forget_ended(now, at_most))
+        for database, is_stale in stale.items():
+            keys = list(islice((key for key, value in self._scan(database) if is_stale(key, value)), at_most))
+            for key in keys:
+                self._delete(database, key)
+            most = max(most, len(keys))
+        self.more_to_forget = most >= at_most
+        return len(rows)
+
+    def _forgettable(self, before: int, at_most: int) -> list[LoginRow]:
+        """Logins that ran out at or before that time, and have no open session."""
+        rows: list[LoginRow] = []
+        for key, _ in self._scan("old"):
+            if int.from_bytes(key[:8], "big") > before or len(rows) == at_most:
+                break
+            if self._get("held", key[8:]) is None and (row := self._login(key[8:])) is not None:
+                rows.append(row)
+        return rows
 
     def set_clock(self, boot_id: str, offset: int) -> None:
         """Note the boot and the clock offset that the times belong to."""
@@ -165,13 +251,47 @@ class Writing(Sessions):
         """Move every time that would now lie too late: no grant outlives its lifetime in real time.
 
         now: the wall clock after the step. Times already past stay; the rest move by the whole step, so
-        what had run out before the step does not come back.
+        what had run out before the step does not come back, and what was revoked stays so.
         """
         for row in [row for row in self.logins() if row.expires_at > now]:
-            self._store(replace(row, login_at=row.login_at - seconds, expires_at=row.expires_at - seconds), row)
+            revoked_at = self.revoked_at(row.address, row.user)
+            login_at = row.login_at - seconds
+            if revoked_at < row.login_at and revoked_at <= now:  # that one stays: so must their order
+                login_at = max(login_at, revoked_at + 1)
+            expires_at = row.expires_at - seconds
+            if row.lifetime_seconds:
+                expires_at = min(expires_at, now + row.lifetime_seconds)
+            self._store(replace(row, login_at=login_at, expires_at=expires_at), row)
         self.move_sessions(seconds)
         for key, value in list(self._scan("revocations")):
-            if int(value) > now:
-                self._put("revocations", key, b"%d" % now)
+            times = read_times(value)
+            if times.at > now:
+                self._put("revocations", key, b"%d %d %d" % times._replace(at=min(times.at - seconds, now)))
+        self._latest, self._latest_stamp = now, self._latest_stamp - seconds
         for address, _expiry in list(self.published()):
             self._recompute(address, now)
+
+    def set_own_addresses(self, addresses: Iterable[str]) -> None:
+        """Note the addresses of this machine, the oldest first."""
+        self._put("meta", b"own", " ".join(addresses).encode("ascii"))
+
+
+def _long_open(value: bytes, before: int) -> bool:
+    """Whether a shared address is none any more, and was found before that time."""
+    since, until, _users = map(int, value.split(b" "))
+    return not until and since < before
+
+
+def _row(grant: Grant) -> LoginRow:
+    return LoginRow(
+        grant.address,
+        grant.user,
+        grant.login_at,
+        grant.expires_at,
+        grant.format,
+        grant.expires_at - grant.login_at,
+        grant.ahead_seconds,
+        grant.protocol,
+        grant.method,
+        grant.tls,
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from popauthd import address
 from popauthd.cli.common import Commands, ask_watcher, client
-from popauthd.errors import UsageError
+from popauthd.errors import StoreError, UsageError
 from popauthd.kinds import duration_ms
+from popauthd.own import own_addresses
 from popauthd.text import safe, stamp
 
 
@@ -27,7 +29,11 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def grant(options: argparse.Namespace) -> int:
     """Grant an address by hand."""
-    request: dict[str, object] = {"command": "grant", "address": client(options.address)}
+    request: dict[str, object] = {
+        "command": "grant",
+        "address": client(options.address),
+        "own_addresses": own_addresses(),
+    }
     if options.length is not None:
         text = options.length
         try:
@@ -49,4 +55,7 @@ def revoke(options: argparse.Namespace) -> int:
         whom = options.address if address.key(options.address) else client(options.address)
         reply = ask_watcher(options, command="revoke", address=whom)
     print(f"revoked {whom}: {reply['addresses']} address(es) could relay until now; a newer login opens again")
+    if reply["warning"]:
+        print(f"popauthctl: {safe(reply['warning'], 400)}", file=sys.stderr)
+        return StoreError.exit_code
     return 0

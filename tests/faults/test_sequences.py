@@ -109,7 +109,7 @@ def clock_forward(world: World, seconds: int) -> None:
 def revoke(world: World, change: Callable[[Any], object]) -> None:
     with world.watcher.books.writing() as writing:
         change(writing)
-        world.watcher.publisher.apply(writing.changes)
+        world.watcher.publisher.apply(writing)
 
 
 STEPS: dict[str, Callable[..., None]] = {

@@ -251,8 +251,14 @@ def test_a_refused_login_carries_its_reason(change: dict[str, object], reason: s
 
 
 @pytest.mark.parametrize("at", [NOW, NOW - 899, NOW + 120])
-def test_a_grant_runs_from_the_logins_own_time(at: int) -> None:
-    assert decide(replace(LOGIN, at=at), LIMITS, NOW) == Grant("192.0.2.10", "alice", at, at + 900, "dovecot")
+def test_a_grant_runs_from_the_logins_own_time_but_never_from_the_future(at: int) -> None:
+    from_then = min(at, NOW)
+    found = decide(replace(LOGIN, at=at), LIMITS, NOW)
+    assert found == Grant(
+        "192.0.2.10", "alice", from_then, from_then + 900, "dovecot", at - from_then, "imap", LOGIN.method, LOGIN.tls
+    )
+    assert isinstance(found, Grant)
+    assert found.stamped_at == at
 
 
 @pytest.mark.parametrize("client", ["10.1.2.3", "100.64.3.4", "2001:db8::7", "192.168.1.1"])

@@ -1,0 +1,51 @@
+"""Books grow up: how each older schema becomes the next one, in the transaction that opens the books.
+
+Databases that are missing have been made by then. A step reads and writes nothing but the transaction it is
+given; after the last one the books are of today's schema. Books older than the first step are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import lmdb
+
+Databases = Mapping[str, "lmdb._Database"]
+Step = Callable[[lmdb.Transaction, Databases], None]
+
+
+def _from_2(txn: lmdb.Transaction, databases: Databases) -> None:
+    """Logins tell more, and are found by user.
+
+    A login was `login_at expires_at format NUL user`. What it was granted for, its protocol, mechanism and TLS are
+    not known: it was judged by the limits of its time.
+    """
+    latest = 0
+    with txn.cursor(db=databases["logins"]) as cursor:
+        rows = [(bytes(key), bytes(value)) for key, value in cursor]
+    for key, value in rows:
+        facts, _, user = value.partition(b"\0")
+        login_at, expires_at, format_name = facts.split(b" ", 2)
+        fresh = b"%s %s 0 0 1 0  %s\0\0%s" % (login_at, expires_at, format_name, user)
+        txn.put(key, fresh, db=databases["logins"])
+        txn.put(hashlib.sha256(user[:64]).digest()[:16] + key, b"", db=databases["users"])
+        latest = max(latest, int(login_at))
+    txn.put(b"latest", b"%d" % latest, db=databases["meta"])
+    txn.put(b"stamped", b"%d" % latest, db=databases["meta"])
+    txn.put(b"unjudged", b"1", db=databases["meta"])  # until the limits are looked at for the first time
+
+
+# schema -> (the step that leads on, the schema it leads to)
+STEPS: Mapping[bytes, tuple[Step, bytes]] = {
+    b"2": (_from_2, b"3"),
+}
+
+
+def migrate(txn: lmdb.Transaction, databases: Databases, schema: bytes) -> bytes:
+    """Take the steps that lead on from `schema`; returns the schema that the books have then."""
+    while schema in STEPS:
+        step, schema = STEPS[schema]
+        step(txn, databases)
+        txn.put(b"schema", schema, db=databases["meta"])
+    return schema
