@@ -10,7 +10,7 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 | old         | expires_at (8 bytes) login key | empty: logins in the order they may be forgotten     |
 | published   | address                    | expires_at: what the relay map must hold                 |
 | due         | expires_at (8 bytes) address | empty: `published` in the order it runs out            |
-| revocations | `a` NUL address, `u` NUL user, `*`, | `at first_at until`; see reading.Times          |
+| revocations | `a` NUL address, `u` NUL user, `*`, | times; see reading.Times                        |
 |             | `c` or `w` NUL a cut user  | (also in a file of their own, see revocations.py)        |
 | held        | address NUL user           | open sessions of that login; see sessions.py             |
 | sessions    | session id                 | the login's key, or `-ended_at`                          |
@@ -40,7 +40,7 @@ import lmdb
 from popauthd.books.entries import Rules
 from popauthd.books.migrations import migrate
 from popauthd.books.reading import LoginRow, Reading, Shared
-from popauthd.books.revocations import Revocation, RevocationFile
+from popauthd.books.revocations import RevocationFile
 from popauthd.books.writing import Writing
 from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
 from popauthd.sizes import map_bytes
@@ -121,8 +121,7 @@ class Books:
             elif schema != SCHEMA:
                 self.notes.append(f"books {self.path}: brought from schema {schema.decode()} to {SCHEMA.decode()}")
             for found in known.values():
-                # A login stamped ahead of the clock is known by the books alone: without them all until then is over.
-                writing.merge(found if schema else Revocation(found.key, found.at + found.ahead_seconds))
+                writing.merge(found, strict=schema is None)
             mine = list(writing.revocations())
         if bad:
             self.notes.append(f"revocations {self.revocations.path}: {bad} line(s) could not be read and were left out")

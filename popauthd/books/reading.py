@@ -14,7 +14,7 @@ import lmdb
 from popauthd.address import keys
 from popauthd.books.revocations import Revocation
 from popauthd.cut import may_be_cut
-from popauthd.model import Refusal
+from popauthd.model import Grant, Refusal
 
 USER_BYTES = 200  # LMDB keys hold 511 bytes
 CUT_BYTES = 64  # fewer bytes than any server leaves of a user name that it cuts
@@ -125,17 +125,27 @@ def _head(user: str) -> bytes:
 
 
 class Times(NamedTuple):
-    """A revocation: the time that counts now; when it was made, by the clock of then; the latest stamp it ended."""
+    """A revocation: every login at or before `at` has ended.
 
-    at: int
-    first_at: int
-    until: int
+    first_at: the same by the clock of the time when it was made, if the wall clock was set back since.
+    ahead_seconds: how much later than that the latest login it ended was stamped; in the file, for new books.
+    stamped_until: no login counts that is stamped so or earlier; for books that do not know what it ended.
+    """
+
+    at: int = 0
+    first_at: int = 0
+    ahead_seconds: int = 0
+    stamped_until: int = 0
+
+    def value(self) -> bytes:
+        """As it is stored."""
+        return b"%d %d %d %d" % self
 
 
-def read_times(value: bytes) -> Times:
+def read_times(value: bytes | None) -> Times:
     """What is stored of a revocation. Before schema 3 it was the time alone."""
-    times = [int(part) for part in value.split(b" ")]
-    return Times(times[0], times[-1] if len(times) < 3 else times[1], times[-1])
+    times = [int(part) for part in (value or b"").split()]
+    return Times(times[0], times[0]) if len(times) == 1 else Times(*times)
 
 
 def _groups(net: IPv6Network) -> list[int]:
@@ -261,9 +271,18 @@ class Reading:
         """The latest revocation that applies to a login of `user` from `address`; 0 if there is none."""
         return max((times.at for times in self._revoked(address, user)), default=0)
 
-    def revoked_until(self, address: str, user: str) -> int:
-        """The latest stamp that a login which was revoked may bear; 0 if there is none."""
-        return max((max(times.first_at, times.until) for times in self._revoked(address, user)), default=0)
+    def is_revoked(self, grant: Grant, now: int) -> bool:
+        """Whether a revocation applies to a login that is not known yet.
+
+        A stamp that lies ahead of the wall clock may be an old one, as the clock may have been set back: it must be
+        later than everything that was revoked.
+        """
+        return any(
+            grant.login_at <= times.at
+            or grant.stamped_at <= times.stamped_until
+            or now < grant.stamped_at <= times.first_at
+            for times in self._revoked(grant.address, grant.user)
+        )
 
     def _revoked(self, address: str, user: str) -> Iterator[Times]:
         if self._txn.stat(self._db["revocations"])["entries"]:
@@ -275,7 +294,7 @@ class Reading:
         """Every revocation, by the clock of the time when it was made."""
         for key, value in self._scan("revocations"):
             times = read_times(value)
-            yield Revocation(key, times.first_at, max(0, times.until - times.first_at))
+            yield Revocation(key, times.first_at, times.ahead_seconds)
 
     def refusal(self, address: str) -> Refusal | None:
         """The latest refusal of a login from an address."""

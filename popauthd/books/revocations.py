@@ -147,9 +147,11 @@ def _key(fields: dict[str, Any]) -> bytes:
         return b"*"
     if "user_sha256" in fields:
         return _DIGEST + bytes.fromhex(fields["user_sha256"])
-    begin, name = next((begin, name) for begin, name in _KINDS.items() if name in fields)
-    text: str = fields[name]
-    return begin + text.encode("utf-8", "surrogateescape")
+    for begin, name in _KINDS.items():
+        if name in fields:
+            text: str = fields[name]
+            return begin + text.encode("utf-8", "surrogateescape")
+    raise KeyError("nobody is named")
 
 
 def _sync_directory(directory: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from popauthd.books.reading import USER_BYTES, LoginRow, Times, login_key, read_times, revocation_keys
-from popauthd.books.revocations import Revocation
+from popauthd.books.revocations import Revocation, later
 from popauthd.books.sessions import Sessions
 from popauthd.cut import may_be_cut
 from popauthd.model import Grant, Refusal
@@ -53,14 +53,11 @@ class Writing(Sessions):
     def _is_revoked(self, grant: Grant, before: LoginRow | None, now: int) -> bool:
         """Whether a revocation applies to a login. before: the latest that is known of the same user and address.
 
-        A login that is known counts from when it was first seen, not now that it is read again. A stamp that lies
-        ahead of the wall clock may be an old one, as the clock may have been set back: it must be later than
-        everything that was revoked.
+        A login that is known counts from when it was first seen, not now that it is read again.
         """
-        revoked_at = self.revoked_at(grant.address, grant.user)
         if before is not None and before.stamped_at >= grant.stamped_at:
-            return before.login_at <= revoked_at
-        return grant.login_at <= revoked_at or now < grant.stamped_at <= self.revoked_until(grant.address, grant.user)
+            return before.login_at <= self.revoked_at(grant.address, grant.user)
+        return self.is_revoked(grant, now)
 
     def _replace(self, before: LoginRow | None, grant: Grant, now: int) -> LoginRow:
         """Store a newer login of a user; what a session has added to the one before stays, if that stands."""
@@ -121,16 +118,24 @@ class Writing(Sessions):
             self._merge(Revocation(key, at, ahead_seconds))
 
     def _merge(self, revocation: Revocation) -> None:
-        self.merge(revocation)
+        self._put_revocation(revocation, read_times(self._get("revocations", revocation.key)), strict=False)
         self.revoked.append(revocation)
 
-    def merge(self, revocation: Revocation) -> None:
-        """Enter a revocation that may be known already: the latest counts. What is published stays as it is."""
-        known = read_times(self._get("revocations", revocation.key) or b"0")
-        until = revocation.at + revocation.ahead_seconds
-        times = Times(max(known.at, revocation.at), max(known.first_at, revocation.at), max(known.until, until))
+    def merge(self, revocation: Revocation, *, strict: bool = False) -> None:
+        """Enter a revocation that may be known already: the latest counts. What is published stays as it is.
+
+        strict: the books are new and do not know what it ended, so no login counts that may be one of these.
+        """
+        known = read_times(self._get("revocations", revocation.key))
+        if revocation.at > known.first_at:  # else the clock may have been set back since
+            self._put_revocation(revocation, known, strict=strict)
+
+    def _put_revocation(self, revocation: Revocation, known: Times, *, strict: bool) -> None:
+        both = later(Revocation(revocation.key, known.first_at, known.ahead_seconds), revocation)
+        until = both.at + both.ahead_seconds if strict else known.stamped_until
+        times = Times(max(known.at, revocation.at), both.at, both.ahead_seconds, until)
         if times != known:
-            self._put("revocations", revocation.key, b"%d %d %d" % times)
+            self._put("revocations", revocation.key, times.value())
 
     def settle_revocations(self, now: int) -> None:
         """Bring revocations in line with the wall clock, when it may have been set.
@@ -142,7 +147,7 @@ class Writing(Sessions):
             times = read_times(value)
             at = times.first_at if times.first_at <= now else min(times.at, now)
             if at != times.at:
-                self._put("revocations", key, b"%d %d %d" % times._replace(at=at))
+                self._put("revocations", key, times._replace(at=at).value())
 
     def judge_again(self, fingerprint: str, until: Callable[[LoginRow], int], now: int) -> int:
         """End the logins that policy would not grant any more, if its fingerprint is not the one of the last time.
@@ -218,7 +223,7 @@ class Writing(Sessions):
             "counters": lambda key, _value: key < day,
             "refusals": lambda _key, value: int(value.split(b" ", 1)[0]) < refused_before,
             "shared": lambda _key, value: _long_open(value, now - SHARED_SECONDS),
-            "revocations": lambda _key, value: max(read_times(value)) < now - REVOCATION_SECONDS,
+            "revocations": lambda _key, value: max(read_times(value)[:2]) < now - REVOCATION_SECONDS,
         }
         most = max(len(rows), self.forget_ended(now, at_most))
         for database, is_stale in stale.items():
@@ -265,8 +270,10 @@ class Writing(Sessions):
         self.move_sessions(seconds)
         for key, value in list(self._scan("revocations")):
             times = read_times(value)
-            if times.at > now:
-                self._put("revocations", key, b"%d %d %d" % times._replace(at=min(times.at - seconds, now)))
+            if max(times.at, times.stamped_until) > now:
+                at = min(times.at - seconds, now) if times.at > now else times.at
+                moved = times._replace(at=at, stamped_until=max(0, times.stamped_until - seconds))
+                self._put("revocations", key, moved.value())
         self._latest, self._latest_stamp = now, self._latest_stamp - seconds
         for address, _expiry in list(self.published()):
             self._recompute(address, now)

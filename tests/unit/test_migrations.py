@@ -1,0 +1,153 @@
+"""Books of older versions are brought up to date where they are, and forget nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from popauthd.address import network
+from popauthd.books import DATABASES, SCHEMA, Books, Rules
+from popauthd.books.migrations import STEPS
+from popauthd.errors import StoreError
+from popauthd.house import House
+from popauthd.policy import Limits
+from popauthd.publisher import Publisher
+from popauthd.relaymap import MapWriter
+from tests.books import unpack
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> tuple[str, dict[str, Any]]:
+    path = tmp_path / "books.mdb"
+    return str(path), unpack(2, path)
+
+
+def rules(held: dict[str, Any]) -> Rules:
+    return Rules(held["rules"]["shared_users"], hold_seconds=held["rules"]["hold_seconds"])
+
+
+def limits(held: dict[str, Any], **change: Any) -> Limits:
+    never = tuple(network(text) for text in held["limits"]["never"])
+    return Limits(**{"never": never, "ipv6_prefix": held["limits"]["ipv6_prefix"], **change})
+
+
+def started(path: str, held: dict[str, Any], **change: Any) -> Books:
+    """The books as a watcher of today has them after its start, at the moment when the old ones were left."""
+    books = Books(path, rules(held))
+    publisher = Publisher(MapWriter(str(Path(path).with_name("relay.mdb"))))
+    house = House(books, publisher, limits(held, **change), clock_offset=lambda: int(held["now"]) - 86400)
+    with books.writing() as writing:
+        house.start(writing, held["now"])
+    publisher.close()
+    return books
+
+
+def test_what_older_books_hold_is_kept(old: tuple[str, dict[str, Any]]) -> None:
+    path, held = old
+    books = Books(path, rules(held))
+    with books.reading() as reading:
+        rows = [
+            {name: getattr(row, name) for name in ("address", "user", "login_at", "expires_at", "format")}
+            for row in reading.logins()
+        ]
+        assert rows == [{name: row[name] for name in rows[0]} for row in held["logins"]]
+        assert dict(reading.published()) == held["published"]
+        for name in ("held", "ended", "refusals", "shared", "places", "counters"):
+            assert held[name], f"the old books have no {name}"
+        for name in ("held", "renew", "sessions", "gone", "refusals", "shared", "places", "counters", "due", "old"):
+            assert reading._txn.stat(reading._db[name])["entries"] == held["entries"][name], name
+    assert books.notes == [f"books {path}: brought from schema 2 to {SCHEMA.decode()}"]
+    books.close()
+    again = Books(path, rules(held))
+    assert again.notes == []
+    again.close()
+
+
+def test_a_watcher_of_today_grants_and_holds_what_the_one_before_did(old: tuple[str, dict[str, Any]]) -> None:
+    path, held = old
+    books = started(path, held)
+    with books.reading() as reading:
+        wanted = {address: expiry for address, expiry in held["published"].items() if expiry > held["now"]}
+        assert dict(reading.published()) == wanted
+        assert reading.clock() is not None
+    books.close()
+
+
+def test_revocations_of_older_books_stand_and_go_into_their_file(old: tuple[str, dict[str, Any]]) -> None:
+    path, held = old
+    with Books(path, rules(held)).reading() as reading:
+        known = {revocation.key: revocation.at for revocation in reading.revocations()}
+        revoked = [row for row in reading.logins() if row.login_at <= reading.revoked_at(row.address, row.user)]
+    assert {key.decode("latin-1"): at for key, at in known.items()} == held["revocations"]
+    assert revoked
+    assert Path(path).with_name("revocations.jsonl").read_bytes().count(b"\n") == len(known)
+
+
+def test_a_user_is_found_and_revoked_in_migrated_books(old: tuple[str, dict[str, Any]]) -> None:
+    path, held = old
+    books = started(path, held)
+    with books.writing() as writing:
+        for user in {row["user"] for row in held["logins"] if row["user"]}:
+            rows = [row for row in held["logins"] if row["user"] == user]
+            assert len(list(writing.logins_of(user))) == len(rows)
+            writing.revoke_user(user, held["now"])
+        left = {row.address for row in writing.logins() if not row.user}
+        assert {address for address, _expiry in writing.published()} <= left
+    books.close()
+
+
+def test_what_was_granted_by_an_older_version_is_judged_when_limits_change_after_that(
+    old: tuple[str, dict[str, Any]],
+) -> None:
+    """The old books do not say whether a login came under TLS: the next change of limits ends it."""
+    path, held = old
+    started(path, held, require_tls=True).close()
+    books = started(path, held, require_tls=True, refuse_mechanisms=("LOGIN",))
+    with books.reading() as reading:
+        by_hand = {row["address"] for row in held["logins"] if not row["user"]}
+        assert {address for address, _expiry in reading.published()} <= by_hand
+    books.close()
+
+
+@pytest.mark.parametrize("missing", sorted(set(DATABASES) - {"logins", "meta", "users"}))
+def test_a_database_that_is_missing_is_made(tmp_path: Path, missing: str) -> None:
+    path = str(tmp_path / "books.mdb")
+    Books(path).close()
+    with lmdb.open(path, subdir=False, max_dbs=20) as env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(missing.encode(), txn=txn))
+    books = Books(path)
+    with books.reading() as reading:
+        assert list(reading._scan(missing)) == []
+    books.close()
+
+
+def test_books_to_be_read_are_not_migrated_and_the_reader_is_told(old: tuple[str, dict[str, Any]]) -> None:
+    with pytest.raises(StoreError, match="older books are brought up to date when the watcher starts"):
+        Books(old[0], readonly=True)
+    unpacked = Path(old[0]).read_bytes()
+    with pytest.raises(StoreError):
+        Books(old[0], readonly=True)
+    assert Path(old[0]).read_bytes() == unpacked
+
+
+def test_a_migration_that_fails_leaves_the_books_as_they_were(
+    old: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(txn: lmdb.Transaction, databases: object) -> None:
+        STEPS_BEFORE[b"2"][0](txn, databases)  # type: ignore[arg-type]
+        raise lmdb.Error("no space left on the device")
+
+    STEPS_BEFORE = dict(STEPS)
+    monkeypatch.setattr("popauthd.books.migrations.STEPS", {b"2": (fail, b"3")})
+    with pytest.raises(StoreError, match="no space left"):
+        Books(old[0], rules(old[1]))
+    monkeypatch.undo()
+    test_what_older_books_hold_is_kept(old)
+
+
+def test_every_step_leads_on_to_the_schema_of_today() -> None:
+    assert list(STEPS.values())[-1][1] == SCHEMA
+    assert [schema for schema, _step in STEPS.items()][1:] == [to for _step, to in STEPS.values()][:-1]
