@@ -35,7 +35,8 @@ def end(ago: int, session: str) -> SessionEnd:
 def entered(directory: Path, chunks: Sequence[Sequence[Event]], *, remember: bool) -> Dump:
     """Everything that the books hold when these chunks have been entered one after the other."""
     path = directory / "books.mdb"
-    path.unlink(missing_ok=True)
+    for name in (path, directory / "revocations.jsonl"):
+        name.unlink(missing_ok=True)
     books = Books(str(path), RULES)
     with books.writing() as writing:
         writing.revoke_user("mallory", NOW - 300)
