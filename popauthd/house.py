@@ -6,6 +6,7 @@ raise StoreError and is then due again at the next turn.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -25,11 +26,11 @@ from popauthd.userfile import UserFiles
 
 log = logging.getLogger("popauthd.watch")
 
-FORGET_EVERY_SECONDS = 600
+FORGET_EVERY_SECONDS = 60
 READER_CHECK_SECONDS = 60
 COUNT_EVERY_SECONDS = 5.0
 NOTES = 20  # kept for status
-ROOM_AT_ONCE = 500  # entries that are forgotten when the books are full: to take one out needs room as well
+ROOM_AT_ONCE = (500, 50, 5, 1)  # entries that are forgotten when the books are full
 OWN_AT_MOST = 512  # of this machine's addresses that are remembered
 
 
@@ -131,14 +132,13 @@ class House:
         Raises StoreFullError if neither helps.
         """
         self._books.check_readers()  # a reader that died keeps what was forgotten from being used again
-        try:
-            with self._books.writing() as writing:
-                logins = writing.forget(now, self._history_seconds, ROOM_AT_ONCE)
-            if logins or writing.more_to_forget:
-                log.warning("the books were full; forgot %d expired logins", logins)
+        for at_most in ROOM_AT_ONCE:  # to take something out needs room as well, and less for less
+            with contextlib.suppress(StoreFullError), self._books.writing() as writing:
+                logins = writing.forget(now, self._history_seconds, at_most)
+                if not logins and not writing.more_to_forget:
+                    break
+                self.count({"books.full": 1})
                 return
-        except StoreFullError:
-            log.debug("the books are too full to forget anything")
         before = self._books.map_bytes
         if not self._books.grow():
             raise StoreFullError(
