@@ -203,10 +203,15 @@ def replaced_by_a_directory_for_a_while(stage: Stage) -> None:
 
 
 def reopened_without_rotation(stage: Stage) -> None:
-    """`doveadm log reopen`: nothing changes but the writer's descriptor."""
+    """`doveadm log reopen`, and an administrator's chmod: another descriptor of the writer, the same file."""
+    world = stage.world
+    before = world.path.stat()
     stage.step()
-    stage.world.write(0)
+    world.path.chmod(0o600)
+    os.utime(world.path, (START, START))
+    stage.look()
     stage.step()
+    assert world.path.stat().st_ino == before.st_ino
 
 
 def empty_rotated_file(stage: Stage) -> None:
