@@ -79,8 +79,14 @@ def test_children_inherit_nothing_of_it(manager: socket.socket) -> None:
 
 
 def test_nobody_to_tell_is_no_trouble(tmp_path: Path) -> None:
-    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "gone")}):
-        Supervisor(environment).ready("well")
+    Supervisor({}).ready("well")
+    later = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "later")})
+    later.ready("well")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "later"))
+        receiver.setblocking(False)
+        later.stopping()
+        assert heard(receiver) == ["STOPPING=1\nSTATUS=stopping"]
 
 
 CHILD = """

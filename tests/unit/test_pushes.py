@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popauthd.model import Ignored, Login
-from popauthd.protocol import NEED_MORE, Bad
+from popauthd.protocol import NEED_MORE, Bad, NeedMore
 from popauthd.pushes import PUSH_BYTES, read_push, read_report, sent_at
 
 NOW = 1_795_469_400
@@ -147,9 +147,9 @@ def test_any_bytes_are_an_outcome_and_never_an_exception(data: bytes, more: byte
         push(*NEEDED, data),
         push(*NEEDED[:2], b"user=" + data, NEEDED[3], more),
     ):
-        read_push(tried)
-    read_report(data, NOW)
-    sent_at(data, NOW)
+        assert isinstance(read_push(tried), (NeedMore, Login, Ignored, Bad))
+    assert isinstance(read_report(data, NOW), (Login, Ignored, Bad))
+    assert 0 <= sent_at(data, NOW) <= NOW
 
 
 TEXTS = st.text('noimap3192."\\\n\0\u202e', max_size=10)
