@@ -120,6 +120,7 @@ def watch(settings: config.Config, parent: int) -> None:
         watcher.start()
         waker = build_waker(sources, signals.wake)
         stack.callback(waker.stop)
+        watcher.turn()  # who hears that we are ready may rely on it: every log that exists has been opened
         listener = stack.enter_context(listen(settings.control_path, 0o600))
         control = ControlServer(listener, lambda request: handle(watcher, request), selector)
         stack.callback(control.close)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import ROOT, eventually
+from tests.helpers import ROOT, answers, eventually
 
 LIFETIME = 900
 
@@ -53,9 +53,9 @@ class Installation:
         return process
 
     def ready(self) -> None:
-        """Wait until watcher and responder answer."""
+        """Wait until watcher and responder answer; the watcher has opened its logs by then."""
         for name in ("control.sock", "lookup.sock"):
-            eventually(lambda name=name: _answers(self.run_dir / name), f"{name} answers")  # type: ignore[misc]
+            eventually(lambda name=name: answers(self.run_dir / name), f"{name} answers")  # type: ignore[misc]
 
     def write(self, *lines: bytes) -> None:
         """Append to the log, as Dovecot does: one write a line."""
@@ -106,8 +106,3 @@ class Installation:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as connection:
-        return connection.connect_ex(str(path)) == 0

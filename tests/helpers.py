@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -21,9 +22,15 @@ def write_map(path: Path, entries: Mapping[str, int | None]) -> None:
     subprocess.run([sys.executable, "-c", code, str(path), json.dumps(entries)], check=True, cwd=ROOT)
 
 
-def eventually(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Look every few milliseconds until `true()`; fail, saying what was awaited, when it never is."""
+def answers(path: Path) -> bool:
+    """Whether somebody accepts connections on a unix socket; one that a dead process left behind does not."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
+
+
+def eventually(true: Callable[[], bool], what: str, seconds: float = 60.0, pause: float = 0.005) -> None:
+    """Look again after each `pause` until `true()`; fail, saying what was awaited, when it never is."""
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.005)
+        time.sleep(pause)

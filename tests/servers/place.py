@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0  # waited out only by a failure
 # Ends the process groups named on its input as soon as that input ends, which it does however we die.
 GUARD = """
 while read -r group; do all="$all -$group"; done

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.helpers import answers
 from tests.servers.exim import TREE, USER
 from tests.servers.place import Place, Server
 
@@ -57,18 +58,15 @@ class Popauthd:
         return self.run_dir / "relay-hosts"
 
     def start(self, *commands: str) -> dict[str, Server]:
-        """Start `popauthd COMMAND` for each command and wait until all they offer is there."""
+        """Start `popauthd COMMAND` for each command and wait until it answers: a watcher has its logs open then."""
         return {command: self._start(command) for command in commands or ("run",)}
 
     def _start(self, command: str) -> Server:
         words: list[str | Path] = [sys.executable, "-m", "popauthd", command, "--config", self.config]
         server = self.place.start(f"popauthd.{command}", words, self._environment())
-        offers = {
-            "run": (self.socket, self.map, self.host_list),
-            "watch": (self.map, self.host_list),
-            "respond": (self.socket,),
-        }[command]
-        server.wait_until(lambda: all(path.exists() for path in offers), "offer its files")
+        control = self.run_dir / "control.sock"
+        sockets = {"run": (self.socket, control), "watch": (control,), "respond": (self.socket,)}[command]
+        server.wait_until(lambda: all(map(answers, sockets)), "answer")
         return server
 
     def control(self, *arguments: str) -> subprocess.CompletedProcess[str]:

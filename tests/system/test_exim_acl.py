@@ -8,7 +8,7 @@ import pytest
 
 from tests.servers.clients import Reply, ask_rcpt
 from tests.servers.exim import LOCAL, REFUSAL, REMOTE, Exim
-from tests.servers.place import Place
+from tests.servers.place import Place, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -72,4 +72,5 @@ def test_a_status_code_is_read_over(exim: Exim) -> None:
 
 def test_the_log_keeps_the_sites_own_words(exim: Exim) -> None:
     ask_rcpt("127.0.0.7", exim.port, REMOTE)
-    assert "[127.0.0.7] F=<joe@example.org> rejected RCPT <friend@example.com>: relay not permitted" in exim.log()
+    words = "[127.0.0.7] F=<joe@example.org> rejected RCPT <friend@example.com>: relay not permitted"
+    wait_for(lambda: words in exim.log(), "the line in Exim's log")  # which it writes after its reply

@@ -54,7 +54,7 @@ def test_a_list_of_users_is_read_again_when_it_changes(start: Start, tmp_path: P
     installation.write(login_line(A, user="anna"), login_line(B, user="bob"))
     says(installation, A, "yes")
     says(installation, B, "no")
-    assert b"user-not-listed" in installation.ctl("check", B).stdout
+    eventually(lambda: b"user-not-listed" in installation.ctl("check", B).stdout, "the second line to be read")
     users.write_text("bob\n")
     says(installation, A, "no")
     installation.write(login_line(B, user="bob"))

@@ -89,7 +89,8 @@ def test_courier_grants_its_good_logins_and_nothing_else(place: Place, request: 
         pop3_try(courier.ports["pop3"], user)
     try_all(courier.ports, COURIER_HOSTILE[:1], ("imap",))
     exactly_the_good_ones("courier", courier.jail, logins())
-    assert any(b"LOGIN FAILED, user=LOGIN, user=a" in raw for raw in courier.jail.lines)
+    told = b"LOGIN FAILED, user=LOGIN, user=a"
+    eventually(lambda: any(told in raw for raw in courier.jail.logged()), "the failures in the log")
 
 
 def test_perdition_grants_its_good_logins_and_nothing_else(

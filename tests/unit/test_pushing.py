@@ -76,7 +76,7 @@ def told(tmp_path: Path, secret: Path) -> Iterator[Told]:
     installation = Told(tmp_path, secret)
     installation.start("run")
     installation.ready()
-    eventually(lambda: (installation.run_dir / "push.sock").exists(), "the socket is there")
+    assert len(installation.status()["pushed"]) == 2  # answered when both are listened for, not before
     yield installation
     installation.close()
 
