@@ -28,7 +28,6 @@ class Reader:
         self.handle = handle
         self.offset = offset
         self.skipping = skipping
-        self.closed = False
         self.behind = 0
         self.long_lines = 0
         self.unfinished = 0  # bytes of the last line that has no LF yet, at the last look
@@ -70,7 +69,6 @@ class Reader:
         return Mark(handle.path, handle.dev, handle.ino, self.offset, *prints, self.skipping)
 
     def close(self) -> None:
-        self.closed = True
         self.handle.close()
 
     def _cut(self, data: bytes, ended: bool) -> tuple[int, bytes]:

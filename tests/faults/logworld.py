@@ -149,6 +149,17 @@ def whole(data: bytes) -> list[re.Match[bytes]]:
     return [hit for hit in map(LINE.fullmatch, lines) if hit]
 
 
+def open_in(directory: Path) -> int:
+    """How many files of a directory this process has open."""
+    count = 0
+    for one in Path("/proc/self/fd").iterdir():
+        try:
+            count += one.readlink().is_relative_to(directory)
+        except FileNotFoundError:  # the list itself
+            continue
+    return count
+
+
 class Follower:
     """Reads the log as the daemon does; `saved` is what a kill leaves behind."""
 
