@@ -30,7 +30,15 @@ ENOUGH = 0.85
 MEMORY = 3 << 30  # bytes; a mutant may ask for all there is
 PR_SET_CHILD_SUBREAPER = 36
 
-FORMATS = ("formats_dovecot", "formats_framing", "formats_links", "formats_samples", "corpus", "formats_block")
+FORMATS = (
+    "formats_dovecot",
+    "formats_framing",
+    "formats_links",
+    "formats_samples",
+    "formats_servers",
+    "corpus",
+    "formats_block",
+)
 # What judges each file, the cheapest first: tests/unit/test_*.py, or a place below tests/.
 JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/formats/dovecot.py": FORMATS,

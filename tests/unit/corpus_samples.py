@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from popauthd.formats import FORMATS, Reading
+from popauthd.formats import FORMATS, Reading, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -21,6 +21,10 @@ FRAMING = {
     "w": "stalwart-file",
 }
 FILES = sorted(CORPUS.glob("*.txt"))
+
+
+# Refused before the message was read: neither time nor format is known.
+UNREAD = {"bad-record", "other-host", "other-program", "raw-pri", "too-long", "undecided", "unframed"}
 
 
 class Sample(NamedTuple):
@@ -61,3 +65,22 @@ def word(event: Event) -> str:
             return f"REFUSED {event.reason}"
         case Ignored():
             return f"IGNORED {event.reason}"
+
+
+def is_told(event: Event, sample: Sample, reader: Recogniser) -> bool:
+    """Whether an event says what its line tells beside the verdict: its own time, the user, and the format."""
+    text, at = sample.raw.decode("utf-8", "backslashreplace"), reader.stamp(sample.raw, NOW)
+    match event:
+        case Login():
+            return (event.at, event.format != "") == (at, True) and event.user in text
+        case SessionEnd():
+            return (event.at, event.format) == (at, "dovecot") and f"({event.user})" in text
+        case Refusal("bad-stamp"):
+            return event.at is None
+        case Refusal(reason) if reason in UNREAD:
+            return (event.at, event.format) == (None, "")
+        case Refusal(reason):
+            known = reason not in ("anonymous", "no-address", "no-link") or event.user != ""
+            return (event.at, event.format != "") == (at, True) and known and event.user in text
+        case Ignored(reason):
+            return event.format != "" or reason in ("other", "empty", "undecided")

@@ -9,15 +9,20 @@ import pytest
 
 from popauthd.formats import FORMATS, REASONS, Reading, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal
-from tests.unit.corpus_samples import CORPUS, FILES, NOW, reading, samples, word
+from tests.unit.corpus_samples import CORPUS, FILES, NOW, is_told, reading, samples, word
 
 OTHERS = [path for path in FILES if path.stem != "dovecot"]  # whose lines stand each for itself
 PATHS = pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
 
 
+def readers_of(path: Path) -> dict[str, Recogniser]:
+    """A recogniser for each framing that the samples of a file have."""
+    return {framing: Recogniser(reading(path, framing)) for framing in {row.framing for row in samples(path)}}
+
+
 def read(path: Path) -> list[tuple[Any, Event]]:
     """Every sample of a file, read in order by one recogniser a framing, with what came of it."""
-    readers = {framing: Recogniser(reading(path, framing)) for framing in {row.framing for row in samples(path)}}
+    readers = readers_of(path)
     return [(row, readers[row.framing].line(row.raw, NOW)) for row in samples(path)]
 
 
@@ -27,6 +32,14 @@ def test_the_lines_of_a_server_have_their_verdicts(path: Path) -> None:
         assert (row.number, word(event)) == (row.number, row.verdict), row.raw
         if isinstance(event, Refusal | Ignored):
             assert event.reason in REASONS
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_events_of_a_server_have_the_time_and_the_names_of_their_lines(path: Path) -> None:
+    readers = readers_of(path)
+    for row in samples(path):
+        event = readers[row.framing].line(row.raw, NOW)
+        assert is_told(event, row, readers[row.framing]), (row, event)
 
 
 @PATHS
@@ -47,15 +60,19 @@ def test_a_server_that_is_not_chosen_grants_nothing(path: Path) -> None:
 
 
 @PATHS
-def test_with_every_format_on_a_line_grants_the_same_address_or_nothing(path: Path) -> None:
+def test_with_every_format_on_a_line_grants_the_same_login_or_nothing(path: Path) -> None:
     names = tuple(dict.fromkeys(row.part_of for row in FORMATS))
     own = {row.name for row in FORMATS if path.stem in (row.part_of, row.name)}
+    part_of = tuple({row.part_of for row in FORMATS if row.name in own})
     for framing in {row.framing for row in samples(path)}:
-        reader = Recogniser(Reading(framing, names, proxy_lines=True, timezone="UTC"))
-        for row in samples(path):
-            event = reader.line(row.raw, NOW) if row.framing == framing else None
+        reader, alone = (Recogniser(Reading(framing, n, proxy_lines=True, timezone="UTC")) for n in (names, part_of))
+        granted = 0
+        for row in [row for row in samples(path) if row.framing == framing]:
+            event, expected = reader.line(row.raw, NOW), alone.line(row.raw, NOW)
             if isinstance(event, Login) and event.format in own:
-                assert row.verdict == word(event), row.raw
+                assert event == expected, row.raw
+                granted += 1
+        assert granted, framing
 
 
 @pytest.mark.parametrize("name", [row.name for row in FORMATS])
