@@ -24,6 +24,7 @@ log = logging.getLogger("popauthd.watch")
 
 CLIENT_SECONDS = 5.0
 MAX_CLIENTS = 32
+REPLY_BYTES = 16 << 20
 Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -122,13 +123,16 @@ class ControlServer:
 def ask(path: str, request: Mapping[str, Any], timeout_seconds: float = 10.0) -> dict[str, Any]:
     """Ask the running watcher and return its reply. Raises UnavailableError if it does not answer."""
     data = b""
+    until = time.monotonic() + timeout_seconds
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_seconds)
             connection.connect(path)
             connection.sendall(write_control(request))
-            while more := connection.recv(CONTROL_BYTES):
+            # in all no longer and no more, whoever it is that answers there
+            while len(data) <= REPLY_BYTES and (more := connection.recv(CONTROL_BYTES)):
                 data += more
+                connection.settimeout(max(0.001, until - time.monotonic()))
     except OSError as error:
         raise UnavailableError(
             f"the watcher does not answer on {path} ({error.strerror or error}); is it running? "

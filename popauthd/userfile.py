@@ -8,11 +8,11 @@ next, some two seconds: of a list that is being written, the users not yet there
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from popauthd.asuser import open_plain
 from popauthd.errors import ConfigError
 from popauthd.policy import Limits
 from popauthd.userlist import UserList, parse
@@ -79,11 +79,9 @@ class UserFile:
 
 def _contents(path: str) -> tuple[bytes, Identity]:
     """The bytes of a plain file, and what it was after they were read. Raises OSError or ValueError."""
-    # Not blocking: a FIFO in the file's place must not stop the daemon.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = open_plain(path)
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_BYTES:
+        if os.fstat(descriptor).st_size > FILE_BYTES:
             raise ValueError(f"not a plain file of at most {FILE_BYTES >> 20} MiB")
         return file.read(FILE_BYTES), _identity(os.fstat(descriptor))
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from popauthd import __version__, config
 from popauthd.cli import change, configure, doctor, dovecot, exim, inquire, recognise
 from popauthd.errors import PopauthdError
+from popauthd.text import safe
 
+INTERRUPTED = 130
 GROUPS = (inquire, change, configure, recognise, exim, dovecot, doctor)
 
 
@@ -41,4 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `popauthctl list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # a fault of ours: said in a line that can be reported
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {safe(str(error), 400)} ({Path(where.filename).name}, line {where.lineno})"
+        print(f"popauthctl: this should not happen, please report it: {what}", file=sys.stderr)
+        return getattr(options, "trouble", PopauthdError.exit_code)
     return code

@@ -1,21 +1,31 @@
-"""What several commands need: the books opened for reading, an argument read as an address."""
+"""What several commands need: the books asked, the running watcher asked, an argument read as an address."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popauthd import address, config
+from popauthd import address, asking, config
+from popauthd.asking import map_expiry
+from popauthd.asuser import LookError, look_in, shared
 from popauthd.books import Books
-from popauthd.control import ask
-from popauthd.errors import PopauthdError, StoreError, UsageError
+from popauthd.errors import PopauthdError, StoreError, UnavailableError, UsageError
 from popauthd.text import safe
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = Any
+
+
+class PrivateError(StoreError):
+    """They are another user's to read, and root's."""
 
 
 def settings(options: argparse.Namespace) -> config.Config:
@@ -31,22 +41,64 @@ def client(text: str) -> str:
     return canonical
 
 
-def open_books(loaded: config.Config) -> Books:
-    """The books, read-only. Raises StoreError, saying what to do, if they are missing or not ours to read."""
+def ask_books(loaded: config.Config, question: Callable[[Books], Iterable[str]]) -> str:
+    """What `question` says of the books, its pieces joined; asked as the owner of state_dir, and never for long.
+
+    Raises StoreError, saying what to do, if they are missing, damaged or not ours to read.
+    """
+    directory, name = os.path.split(loaded.books_path)
+
+    def asked() -> Iterator[str]:
+        books = _opened(name)
+        yield from question(books)
+        books.close()
+
+    with _told("books", loaded.books_path):
+        return look_in(directory, asked)
+
+
+def _opened(name: str) -> Books:
+    """The books in the working directory. Raises StoreError."""
+    if os.geteuid() == 0 and shared("."):
+        raise StoreError("others can write into the directory, so root does not open them; chmod 0700 it")
     try:
-        Path(loaded.books_path).stat()
-    except PermissionError as error:
-        raise StoreError(f"books {loaded.books_path}: private; run this as root") from error
-    except OSError as error:
-        raise StoreError(f"books {loaded.books_path}: {error.strerror}; has the watcher ever run?") from error
-    return Books(loaded.books_path, readonly=True)
+        if not stat.S_ISREG(Path(name).stat().st_mode):
+            raise StoreError("not a plain file; move it away and restart popauthd, it then begins anew from the log")
+    except FileNotFoundError as error:
+        raise StoreError("not there; has the watcher ever run?") from error
+    return Books(name, readonly=True)
+
+
+def map_has(loaded: config.Config, wanted: str) -> int | None:
+    """What the relay map has for an address. Raises StoreError."""
+    with _told("relay map", loaded.map_path):
+        return map_expiry(loaded.map_path, wanted)
+
+
+@contextlib.contextmanager
+def _told(what: str, path: str) -> Iterator[None]:
+    """What could not be seen of a file becomes a StoreError with its whole path, and what to do."""
+    try:
+        yield
+    except LookError as error:
+        directory, name = os.path.split(path)
+        # in there the file has no directory
+        said = re.sub(rf"^({re.escape(directory)}|{what} {re.escape(name)}): ", "", str(error))
+        failed = StoreError(f"{what} {path}: {said}")
+        if said == "Permission denied":
+            failed = PrivateError(f"{what} {path}: private; run this as root (sudo popauthctl ...)")
+        if "signal SIGBUS" in said or "signal SIGSEGV" in said:
+            failed = StoreError(f"{what} {path}: damaged ({said}); restart popauthd, which makes it anew")
+        failed.exit_code = error.exit_code or failed.exit_code
+        raise failed from error
 
 
 def ask_watcher(options: argparse.Namespace, **request: object) -> dict[str, Any]:
     """Ask the running watcher; its refusal is raised as the error it names."""
-    reply = ask(settings(options).control_path, request)
+    reply = asking.ask_watcher(settings(options).control_path, **request)
     if "error" in reply:
-        error = PopauthdError(str(reply["error"]))
-        error.exit_code = int(reply.get("exit_code", error.exit_code))
+        error = PopauthdError(safe(reply["error"], 400))
+        code = reply.get("exit_code")
+        error.exit_code = code if isinstance(code, int) and 0 < code < 126 else UnavailableError.exit_code
         raise error
     return reply

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import time
+from collections.abc import Iterator
 
 from popauthd.address import keys
 from popauthd.books import Books, LoginRow
-from popauthd.cli.common import Commands, ask_watcher, client, open_books, settings
+from popauthd.cli.common import Commands, PrivateError, ask_books, ask_watcher, client, map_has, settings
+from popauthd.config import Config
 from popauthd.errors import StoreError
 from popauthd.formats import REASONS as FORMAT_REASONS
 from popauthd.policy import REASONS as POLICY_REASONS
-from popauthd.relaymap import MapReader
 from popauthd.text import length_of_time, safe, stamp
 
 MAY, MAY_NOT, TROUBLE = 0, 1, 2
@@ -39,41 +39,60 @@ def check(options: argparse.Namespace) -> int:
     loaded = settings(options)
     wanted = client(options.address)
     now = int(time.time())
-    expires_at = MapReader(loaded.map_path).expiry(wanted)
+    try:
+        expires_at = map_has(loaded, wanted)
+    except StoreError:
+        tell_why(loaded, wanted, now, may=False)
+        raise
     may = expires_at is not None and now < expires_at
     if may and expires_at is not None:
         print(f"{wanted}: yes, for {length_of_time(expires_at - now)} more (until {stamp(expires_at)})")
     else:
         print(f"{wanted}: no")
-    with contextlib.suppress(StoreError):  # private: whoever may only read the map gets the bare answer
-        explain(open_books(loaded), wanted, now, may=may)
+    tell_why(loaded, wanted, now, may=may)
     return MAY if may else MAY_NOT
 
 
-def explain(books: Books, wanted: str, now: int, *, may: bool) -> None:
-    """Print what the books know of an address: its logins, what stands against them, what was refused."""
+def tell_why(loaded: Config, wanted: str, now: int, *, may: bool) -> None:
+    """Print what the books know of an address; whoever may not read them gets the bare answer."""
+    try:
+        print(ask_books(loaded, lambda books: explain(books, wanted, now, may=may)), end="")
+    except PrivateError:
+        return
+    except StoreError as error:
+        print(f"  why cannot be told: {error}")
+
+
+def explain(books: Books, wanted: str, now: int, *, may: bool) -> Iterator[str]:
+    """Lines that say what the books know of an address: its logins, what stands against them, what was refused."""
     with books.reading() as reading:
         rows = sorted((row for key in keys(wanted) for row in reading.logins(key)), key=lambda row: -row.login_at)
         revoked = {row: reading.revoked_at(row.address, row.user) for row in rows}
         held = {(address, user) for key in keys(wanted) for address, user, _at in reading.open_sessions(key)}
         shared = [found for key in keys(wanted) if (found := reading.shared(key)) and found.until]
         refused = [last for key in keys(wanted) if (last := reading.refusal(key)) is not None]
-    books.close()
     for row in rows[:10]:
         through = f", through {row.address}" if row.address != wanted else ""
         open_session = ", a session is open" if (row.address, row.user) in held else ""
-        print("  " + login_line(row, revoked[row], now) + open_session + through)
+        yield line(login_line(row, revoked[row], now) + open_session + through)
     for found in shared:
-        print(f"  shared-address since {stamp(found.since)}: {found.users} users. {POLICY_REASONS['shared-address']}")
+        yield line(
+            f"shared-address since {stamp(found.since)}: {found.users} users. {POLICY_REASONS['shared-address']}"
+        )
     if not rows:
-        print("  no login from this address is remembered; has its user fetched mail, and from this address?")
+        yield line("no login from this address is remembered; has its user fetched mail, and from this address?")
     elif not may and not shared:
-        print("  to relay again: fetch mail from this address, then send")
+        yield line("to relay again: fetch mail from this address, then send")
     refusal = max(refused, key=lambda last: last.at or 0, default=None)
     if refusal is not None and refusal.at is not None:
         why = {**FORMAT_REASONS, **POLICY_REASONS}.get(refusal.reason, "")
         user = f" by {safe(refusal.user)}" if refusal.user else ""
-        print(f"  last refused login: {stamp(refusal.at)}{user}: {refusal.reason}. {why}")
+        yield line(f"last refused login: {stamp(refusal.at)}{user}: {refusal.reason}. {why}")
+
+
+def line(text: str) -> str:
+    """A line of an explanation, whatever the books hold."""
+    return f"  {safe(text, 400)}\n"
 
 
 def login_line(row: LoginRow, revoked_at: int, now: int) -> str:
@@ -91,8 +110,22 @@ def login_line(row: LoginRow, revoked_at: int, now: int) -> str:
 def list_addresses(options: argparse.Namespace) -> int:
     """Every address that may relay, with the time left and who opened it."""
     now = int(time.time())
-    books = open_books(settings(options))
+    said = ask_books(settings(options), lambda books: listed(books, now))
     found = []
+    for entry in said.splitlines():
+        address, expires_at, users = json.loads(entry)
+        found.append({"address": address, "expires_at": expires_at, "seconds_left": expires_at - now, "users": users})
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    for one in sorted(found, key=lambda one: -int(one["seconds_left"])):
+        users = [safe(user) or "(by hand)" for user in one["users"][:5]]
+        print(f"{safe(one['address']):<39} {length_of_time(one['seconds_left']):>8}  {', '.join(users)}")
+    return 0
+
+
+def listed(books: Books, now: int) -> Iterator[str]:
+    """A line of JSON for each address that may relay: [address, expiry, [user, ...]]."""
     with books.reading() as reading:
         for address, expires_at in reading.published():
             if expires_at > now:
@@ -101,17 +134,7 @@ def list_addresses(options: argparse.Namespace) -> int:
                     for row in reading.logins(address)
                     if row.expires_at > now and row.login_at > reading.revoked_at(address, row.user)
                 ]
-                found.append(
-                    {"address": address, "expires_at": expires_at, "seconds_left": expires_at - now, "users": users}
-                )
-    books.close()
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return 0
-    for entry in sorted(found, key=lambda entry: -int(str(entry["seconds_left"]))):
-        users = [safe(user) or "(by hand)" for user in list(entry["users"])[:5]]  # type: ignore[call-overload]
-        print(f"{entry['address']:<39} {length_of_time(int(str(entry['seconds_left']))):>8}  {', '.join(users)}")
-    return 0
+                yield json.dumps([address, expires_at, users]) + "\n"
 
 
 def status(options: argparse.Namespace) -> int:
@@ -120,7 +143,7 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(reply, indent=1))
         return TROUBLE if reply["degraded"] else 0
-    print(f"popauthd {reply['version']}, pid {reply['pid']}: {reply['degraded'] or 'well'}")
+    print(f"popauthd {safe(reply['version'])}, pid {reply['pid']}: {safe(reply['degraded'], 400) or 'well'}")
     if reply["dry_run"]:
         print("dry_run: everything is counted, nothing is published, no address may relay")
     print(f"addresses that may relay: {reply['addresses']}; logins held by open sessions: {reply['held']}")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from popauthd import config
+from popauthd.asking import ask_watcher
 from popauthd.assembly import followed, recogniser, user_files
-from popauthd.control import ask
-from popauthd.doctor.asuser import ask_socket
+from popauthd.asuser import LookError, ask_socket, look_in
 from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
-from popauthd.errors import ConfigError, PopauthdError
+from popauthd.errors import ConfigError, PopauthdError, UnavailableError
 from popauthd.text import length_of_time, stamp
 
 NOBODY = "192.0.2.1"
@@ -65,20 +66,24 @@ def watcher(visit: Visit) -> Iterator[Verdict]:
 
 
 def _status(visit: Visit) -> dict[str, Any]:
-    return ask(visit.config.control_path, {"command": "status"})
+    reply = ask_watcher(visit.config.control_path, command="status")
+    if "error" in reply:
+        raise UnavailableError(reply["error"])
+    return reply
 
 
 def responder(visit: Visit) -> Iterator[Verdict]:
     """Whether it answers."""
     path = visit.config.lookup_path
+    directory, name = os.path.split(path)
     try:
-        answer = ask_socket(path, NOBODY)
-    except PermissionError:
-        yield skip(f"only root and Exim's group may ask on {path}; run this as root")
-        return
-    except OSError as error:
+        answer = look_in(directory, lambda: [ask_socket(name, NOBODY)])
+    except LookError as error:
+        if os.geteuid() != 0 and "Permission denied" in str(error):
+            yield skip(f"only root and Exim's group may ask on {path}; run this as root")
+            return
         start = "systemctl start popauthd-lookup; if it does not stay up: journalctl -u popauthd-lookup"
-        yield fail(f"it does not answer on {path} ({error.strerror or error})", start)
+        yield fail(f"it does not answer on {path} ({error})", start)
         return
     if answer in ("yes", "no"):
         yield ok(f"answers on {path}")

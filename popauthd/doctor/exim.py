@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from popauthd.doctor.asuser import LookError, look, modes
+from popauthd.asuser import LookError, look, modes
 from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
 from popauthd.text import safe
 

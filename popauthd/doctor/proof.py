@@ -9,15 +9,14 @@ import time
 from collections.abc import Container, Iterator
 from ipaddress import ip_address, ip_network
 
+from popauthd.asking import ask_watcher, map_expiry
 from popauthd.assembly import limits
-from popauthd.control import ask
-from popauthd.doctor.asuser import LookError, ask_socket, look
+from popauthd.asuser import LookError, ask_socket, look
 from popauthd.doctor.exim import play
 from popauthd.doctor.rights import listed, run_script
 from popauthd.doctor.visit import OK, Verdict, Visit, fail, ok, skip
 from popauthd.errors import PopauthdError
 from popauthd.policy import never_reason
-from popauthd.relaymap import MapReader
 from popauthd.text import safe
 
 # RFC 5737 and 3849: addresses for documentation, which no client has.
@@ -36,8 +35,8 @@ def candidate(visit: Visit, but: Container[str] = ()) -> str | None:
     for net in DOCUMENTATION:
         for _ in range(TRIES):
             address = ip_address(int(net.network_address) + random.randrange(1, 255))
-            granted = look(None, lambda text=str(address): str(MapReader(visit.config.map_path).expiry(text)))  # type: ignore[misc]
-            if granted == "None" and str(address) not in but and not never_reason(address, limit):
+            free = map_expiry(visit.config.map_path, str(address)) is None
+            if free and str(address) not in but and not never_reason(address, limit):
                 return str(address)
     return None
 
@@ -91,15 +90,17 @@ def grant(visit: Visit) -> Iterator[Verdict]:
             "dry_run = true: nothing is published, no address may relay", "set dry_run = false, restart popauthd"
         )
         return
-    if not visit.address:
-        visit.address = candidate(visit) or ""
+    try:
+        visit.address = visit.address or candidate(visit) or ""
+    except LookError as error:
+        yield fail(f"the map cannot be read: {error}", "restart popauthd")
+        return
     if not visit.address:
         yield skip("no documentation address is free")
         return
-    request = {"command": "grant", "address": visit.address, "seconds": GRANT_SECONDS}
     visit.granting = True  # from here on it may be granted, though no answer has come
     try:
-        reply = ask(visit.config.control_path, request)
+        reply = ask_watcher(visit.config.control_path, command="grant", address=visit.address, seconds=GRANT_SECONDS)
     except PopauthdError as error:
         reply = {"error": str(error)}
     if "error" in reply:
@@ -113,7 +114,7 @@ def grant(visit: Visit) -> Iterator[Verdict]:
 def revoke(visit: Visit) -> Verdict:
     """Take it back."""
     try:
-        reply = ask(visit.config.control_path, {"command": "revoke", "address": visit.address})
+        reply = ask_watcher(visit.config.control_path, command="revoke", address=visit.address)
     except PopauthdError as error:
         reply = {"error": str(error)}
     if "error" in reply:
@@ -159,7 +160,8 @@ def _awaited(visit: Visit, wanted: str) -> str:
 def _degraded(visit: Visit) -> str:
     """What hinders the watcher now."""
     try:
-        return str(ask(visit.config.control_path, {"command": "status"})["degraded"])
+        reply = ask_watcher(visit.config.control_path, command="status")
+        return str(reply.get("error") or reply.get("degraded", ""))
     except PopauthdError as error:
         return str(error)
 

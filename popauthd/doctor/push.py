@@ -12,9 +12,8 @@ import os
 import pwd
 from collections.abc import Iterator
 
-from popauthd.doctor.asuser import LookError, exchange, look, may_become, modes
-from popauthd.doctor.visit import Account, Verdict, Visit, fail, ok, skip
-from popauthd.errors import ConfigError
+from popauthd.asuser import Account, LookError, exchange, look, look_in, may_become, modes
+from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
 from popauthd.pushes import ASK, HEARD
 from popauthd.sources.policyserver import SECRET_HEADER, place, read_secret
 from popauthd.text import safe
@@ -67,9 +66,9 @@ def _policy(visit: Visit) -> Verdict:
     """Whether it is popauthd that listens, and with the secret that is in the file."""
     where = visit.config.auth_policy_listen
     try:
-        status, said = _asked(where, read_secret(visit.config.auth_policy_secret_file))
-    except ConfigError as error:
-        if isinstance(error.__cause__, PermissionError) and os.geteuid() != 0:
+        status, said = _asked(where, _secret(visit.config.auth_policy_secret_file))
+    except LookError as error:
+        if os.geteuid() != 0 and "Permission denied" in str(error):
             return skip(f"{error}; run this as root")
         return fail(str(error), "then restart popauthd")
     except ConnectionRefusedError:
@@ -81,6 +80,17 @@ def _policy(visit: Visit) -> Verdict:
     if status == 403:
         return fail(f"on {where} another secret is known than that of the file", "restart popauthd")
     return fail(f"on {where} it is not popauthd that answers: {status}, {safe(said, 200)}", _who(where))
+
+
+def _secret(path: str) -> bytes:
+    """The secret, read as the owner of its directory. Raises LookError."""
+    directory, name = os.path.split(path)
+    try:
+        return look_in(directory or ".", lambda: [read_secret(name).decode("ascii")]).encode("ascii")
+    except LookError as error:
+        raise LookError(
+            str(error).replace(f"auth_policy_secret_file {name}:", f"auth_policy_secret_file {path}:", 1)
+        ) from error
 
 
 def _who(where: str) -> str:

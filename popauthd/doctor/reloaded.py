@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from popauthd.doctor.asuser import LookError
+from popauthd.asuser import LookError
 from popauthd.doctor.exim import HELO, RECIPIENT, SECONDS, SENDER, command, play
 from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
 from popauthd.eximsetup.change import running

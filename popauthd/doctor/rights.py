@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popauthd.doctor.asuser import LookError, account_of, ask_socket, look, may_become, modes
+from popauthd.asking import plain_map_expiry
+from popauthd.asuser import LookError, account_of, ask_socket, look, may_become, modes, read_plain
 from popauthd.doctor.daemons import NOBODY
 from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
-from popauthd.relaymap import MapReader
 
 SCRIPT_SECONDS = 20
+LIST_BYTES = 256 << 20  # 5 million addresses
 _LISTED = re.compile(r'(?:([0-9.]+)|"([0-9a-f:.]+(?:/64)?)"): ([0-9]{1,12})')
 
 
@@ -68,7 +69,7 @@ def relay_map(visit: Visit) -> Iterator[Verdict]:
     path = visit.config.map_path
 
     def question() -> str:
-        MapReader(path).expiry(NOBODY)
+        plain_map_expiry(path, NOBODY)
         return f"reads {path}"
 
     yield _seen(visit, path, question)
@@ -103,7 +104,7 @@ def host_list(visit: Visit) -> Iterator[Verdict]:
 def listed(path: str) -> dict[str, int]:
     """What the host list says: address -> expiry. Raises OSError, or LookError on a line that is none."""
     found = {}
-    for line in Path(path).read_text(encoding="ascii", errors="backslashreplace").splitlines():
+    for line in read_plain(path, LIST_BYTES).decode("ascii", "backslashreplace").splitlines():
         entry = _LISTED.fullmatch(line)
         if entry is None:
             raise LookError(f"the line {line[:80]!r} is none of a host list")

@@ -6,7 +6,9 @@ whatever happens in between.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from popauthd.doctor import daemons, dovecot, exim, proof, push, reloaded, rights
@@ -78,11 +80,24 @@ def _each(visit: Visit, checks: Iterable[Check]) -> Iterator[Result]:
                 yield _kept(visit, check.word, verdict)
         except OSError as error:  # the world is in the way of looking
             yield _kept(visit, check.word, fail(f"cannot be looked at: {error}", "run this as root"))
+        except Exception as error:  # whatever it met, the other checks are still worth making
+            yield _kept(visit, check.word, _broken(error))
+
+
+def _broken(error: Exception) -> Verdict:
+    """What is said of a check that met what it does not know."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+    return fail(f"this check itself failed: {said}", "please report it, with this line")
 
 
 def _take_back(visit: Visit) -> Result:
     """Revoke what may have been granted: also when the answer to the grant never came."""
-    return _kept(visit, "revoke", proof.revoke(visit) if visit.granting else skip("nothing was granted"))
+    try:
+        verdict = proof.revoke(visit) if visit.granting else skip("nothing was granted")
+    except Exception as error:  # that it may not be revoked is what must be said
+        verdict = _broken(error)
+    return _kept(visit, "revoke", verdict)
 
 
 def _kept(visit: Visit, word: str, verdict: Verdict) -> Result:

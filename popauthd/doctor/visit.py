@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from popauthd.asuser import Account
 from popauthd.config import Config
 
 OK, FAIL, SKIP = "ok", "FAIL", "skip"
@@ -36,15 +37,6 @@ class Result:
     state: str
     seen: str
     advice: str = ""
-
-
-class Account(NamedTuple):
-    """A system user, by whose rights something is looked at. groups: the supplementary ones, by number."""
-
-    name: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

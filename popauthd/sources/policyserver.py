@@ -27,8 +27,8 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
+from popauthd.asuser import open_plain
 from popauthd.errors import ConfigError, StoreBrokenError, StoreError
 from popauthd.http import Refused, Request, read_request, write_response
 from popauthd.model import Ignored, Login
@@ -87,7 +87,7 @@ def read_secret(path: str) -> bytes:
     The file must not be readable by everybody, for who knows the secret can grant himself.
     """
     try:
-        with Path(path).open("rb") as file:
+        with os.fdopen(open_plain(path), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             secret = file.read(512).strip()
     except OSError as error:

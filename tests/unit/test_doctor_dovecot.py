@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from popauthd.asuser import Account, look
 from popauthd.config import from_mapping
-from popauthd.doctor.asuser import look
 from popauthd.doctor.dovecot import dovecot
-from popauthd.doctor.visit import FAIL, OK, SKIP, Account, Paths, Verdict, Visit
+from popauthd.doctor.visit import FAIL, OK, SKIP, Paths, Verdict, Visit
 from tests.unit.test_dovecotconf import FILE, LOG, NEW, OLD
 
 FOLLOWED = {"path": LOG}

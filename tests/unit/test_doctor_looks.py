@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from popauthd import config
-from popauthd.doctor.asuser import LookError, account_of, look, modes
+from popauthd.asuser import Account, LookError, account_of, look, modes
 from popauthd.doctor.exim import way_of
 from popauthd.doctor.rights import listed
-from popauthd.doctor.visit import Account, Paths, Visit
+from popauthd.doctor.visit import Paths, Visit
 from tests.helpers import ROOT
 
 NOBODY = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)

@@ -14,9 +14,9 @@ PACKAGE = ROOT / "popauthd"
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist", "sizes", "cut", "own"),
-    ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http"),
+    ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http", "asuser"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify", "dovecotconf"),
-    ("batch", "lostends", "publisher", "house", "watcher", "responder", "machine"),
+    ("batch", "lostends", "publisher", "house", "watcher", "responder", "machine", "asking"),
     ("commands", "assembly", "pushing"),
     ("daemon", "dovecotcheck"),
     ("doctor",),
