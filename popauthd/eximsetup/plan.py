@@ -18,7 +18,10 @@ VIAS = ("socket", "readlookup", "hostlist")
 BEGIN, END = "# BEGIN popauthd", "# END popauthd"
 MADE = " (made this file)"
 JOINED = " (ended the line before)"
-_BLOCK = re.compile(rf"^{BEGIN}(?P<how>[^\n]*)\n(?:.*\n)*?{END}\n", re.MULTILINE)
+# The package's postrm has the same rule, for when there is no Python. Of a block whose END is missing the next END is
+# another's: what stands between the two BEGINs may be the administrator's.
+_FIRST = rf"{BEGIN}(?P<how>[ :].*)?\n"
+_BLOCK = re.compile(rf"^{_FIRST}(?:(?!{BEGIN}[ :\n]).*\n)*?{END}\n", re.MULTILINE)
 
 Wanted = Mapping[Path, str | None]  # None: no such file
 
@@ -53,15 +56,14 @@ def disabled(site: Site) -> Wanted:
 
 
 def without_block(text: str | None) -> str | None:
-    """exim4.conf.localmacros as it was before our block; None if it was not there."""
-    found = _BLOCK.search(text or "")
-    if text is None or found is None:
-        return text
-    before, after = text[: found.start()], text[found.end() :]
-    if found["how"].startswith(JOINED) and not after:
-        before = before.removesuffix("\n")
-    rest = before + after
-    return None if found["how"].startswith(MADE) and not rest else rest
+    """exim4.conf.localmacros as it was before our block, or blocks; None if it was not there."""
+    while text is not None and (found := _BLOCK.search(text)):
+        before, after, how = text[: found.start()], text[found.end() :], found["how"] or ""
+        if how.startswith(JOINED) and not after:
+            before = before.removesuffix("\n")
+        rest = before + after
+        text = None if how.startswith(MADE) and not rest else rest
+    return text
 
 
 def acl(site: Site, via: str) -> str:
