@@ -64,12 +64,10 @@ def test_the_books_do_not_grow_without_end(tmp_path: Path) -> None:
             while house.tend(now, caught_up=True):
                 pass
         sizes.append(path.stat().st_size)
-    print(
-        f"{PER_SECOND:g} logins/s: {sizes[0]} bytes after the first, {sizes[2]} after the third, {sizes[-1]} at the end"
-    )
-    # Keys fall where chance puts them: one page in twenty is no growth, twice as many in 97 histories would be.
-    print(sizes[::8])
-    assert sizes[-1] <= sizes[2] * 1.05, sizes
+    shown = ", ".join(f"{size >> 10}" for size in (*sizes[:3], *sizes[9::10]))
+    print(f"{PER_SECOND:g} logins/s: KiB after the first, second and third history, and after every tenth: {shown}")
+    # Keys fall where chance puts them, so pages fill less over time; books that forget nothing grow thirty times.
+    assert sizes[-1] <= sizes[2] * 1.25, sizes
     with books.reading() as reading:
         assert len(list(reading.logins())) <= PER_SECOND * STEP * (2 * HISTORY + 300 + 700) / STEP + 1000
     books.close()
