@@ -133,6 +133,11 @@ def ask(path: str, request: Mapping[str, Any], timeout_seconds: float = 10.0) ->
             while len(data) <= REPLY_BYTES and (more := connection.recv(CONTROL_BYTES)):
                 data += more
                 connection.settimeout(max(0.001, until - time.monotonic()))
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"the watcher on {path} is busy and has not answered within {timeout_seconds:g} s; what was asked may still "
+            "be done. Look with: popauthctl status"
+        ) from error
     except OSError as error:
         raise UnavailableError(
             f"the watcher does not answer on {path} ({error.strerror or error}); is it running? "
