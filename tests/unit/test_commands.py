@@ -1,0 +1,137 @@
+"""What the control socket can ask of the watcher: grants by hand, revocations, and who is refused them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from popauthd.books import Books, Rules
+from popauthd.commands import handle
+from popauthd.errors import UsageError
+from popauthd.house import House
+from popauthd.model import Login
+from popauthd.policy import Limits
+from popauthd.publisher import Publisher
+from popauthd.relaymap import MapReader, MapWriter
+from popauthd.watcher import Watcher
+
+A, SIX = "192.0.2.10", "2001:db8:1:2::7"
+NOW = 1_795_467_600
+
+
+class World:
+    """A watcher without a log, to which logins are told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now = NOW
+        self.map = str(directory / "relay.mdb")
+        books = Books(str(directory / "books.mdb"), Rules(hold_seconds=3600))
+        publisher = Publisher(MapWriter(self.map))
+        house = House(books, publisher, Limits(), clock_offset=lambda: self.now - 1000)
+        self.watcher = Watcher(books, publisher, house, [], pushed=True, clock=lambda: self.now)
+        self.watcher.start()
+
+    def login(self, address: str, user: str = "anna", server: str = "198.51.100.5") -> bool:
+        return self.watcher.enter(Login(self.now, address, user, "imap", "PLAIN", True, "", server), "push")
+
+    def ask(self, command: str, **request: Any) -> dict[str, Any]:
+        return handle(self.watcher, {"command": command, **request})
+
+    def relays(self, address: str) -> bool:
+        reader = MapReader(self.map)
+        expires_at = reader.expiry(address)
+        reader.close()
+        return expires_at is not None and expires_at > self.now
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.watcher.close()
+
+
+def test_an_address_of_this_machine_is_not_granted(world: World) -> None:
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=A, own_addresses=["127.0.0.1", A])
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=A)
+    assert not world.login(A), "and it is remembered"
+    assert not world.relays(A)
+
+
+def test_nor_is_one_that_a_login_came_in_on(world: World) -> None:
+    assert world.login("192.0.2.20", server=A)
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=A)
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=f"::ffff:{A}")
+    assert not world.login(A, server="")
+
+
+def test_a_list_of_addresses_that_is_none_is_passed_over(world: World) -> None:
+    for told in (None, "192.0.2.10", 7, [7, None, "no address", {}], {A: 1}):
+        assert world.ask("grant", address=A, own_addresses=told)["address"] == A
+
+
+def test_revoking_within_the_same_second_takes_the_grant_back(world: World) -> None:
+    for _ in range(20):
+        world.ask("grant", address=A, seconds=7 * 86400)
+        assert world.relays(A)
+        assert world.ask("revoke", address=A)["addresses"] == 1
+        assert not world.relays(A)
+
+
+def test_everybody_is_revoked_at_once_in_the_map_too(world: World) -> None:
+    for number in range(50):
+        world.login(f"192.0.2.{100 + number}", f"u{number}")
+    assert world.ask("revoke", what="all") == {"revoked_at": NOW, "addresses": 50, "warning": ""}
+    assert not any(world.relays(f"192.0.2.{100 + number}") for number in range(50))
+    world.now += 1
+    assert world.login(A)
+    assert world.relays(A)
+
+
+def test_a_64_is_revoked_with_every_address_in_it_and_no_other(world: World) -> None:
+    inside = [SIX, "2001:db8:1:2::", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:0:1::"]
+    outside = ["2001:db8:1:20::7", "2001:db8:1:3::7", "2001:db8:1::2", "192.0.2.10"]
+    for number, address in enumerate([*inside, *outside]):
+        assert world.login(address, f"u{number}")
+    assert world.ask("revoke", address="2001:db8:1:2::/64")["addresses"] == len(inside)
+    assert [world.relays(address) for address in inside] == [False] * len(inside)
+    assert all(world.relays(address) for address in outside)
+
+
+@pytest.mark.parametrize("net", ["2001:db8::/64", "2001:0:0:1::/64", "::/64", "2001:db8:0:1::/64"])
+def test_a_64_with_zeros_is_revoked_as_well(world: World, net: str) -> None:
+    head = net.removesuffix("/64").removesuffix("::")
+    first = f"{head}:0:0:0:5" if head.count(":") == 3 else f"{head}::5"
+    second = f"{head}:1:2:3:4" if head.count(":") == 3 else f"{head}::1:2:3:4"
+    granted = [address for address in (first, second) if world.login(address, address)]
+    assert granted or net == "::/64", "IPv4-compatible addresses are never granted"
+    assert world.ask("revoke", address=net)["addresses"] == len(granted)
+    assert not any(world.relays(address) for address in granted)
+
+
+def test_a_revocation_that_cannot_be_kept_says_so_and_counts(world: World, tmp_path: Path) -> None:
+    world.login(A)
+    (tmp_path / "revocations.jsonl").mkdir()
+    assert "cannot be written" in world.ask("revoke", address=A)["warning"]
+    assert not world.relays(A)
+    world.watcher.turn()
+    assert "cannot be written" in world.watcher.status()["degraded"]
+    (tmp_path / "revocations.jsonl").rmdir()
+    world.watcher.turn()
+    world.watcher.turn()
+    assert world.watcher.status()["degraded"] == ""
+
+
+def test_what_is_granted_right_after_the_clock_was_set_back_stays(world: World) -> None:
+    world.now -= 3600
+    world.watcher.house._clock_offset = lambda: NOW - 1000 - 3600
+    world.ask("grant", address=A)
+    world.watcher.turn()
+    assert world.relays(A)
