@@ -59,9 +59,14 @@ def relays_soon(site: Site, exim: Exim, client: str) -> None:
 def close_again(site: Site, client: str) -> None:
     """Revoke, and let that second pass: a log tells whole seconds, and the login must be newer."""
     site.popauthd.control("revoke", client)
+    next_second()
+    wait_for(lambda: site.popauthd.settled(client, False), "the revocation")
+
+
+def next_second() -> None:
+    """A revocation wins over a login of the same second."""
     second = int(time.time())
     wait_for(lambda: int(time.time()) > second, "the next second")
-    wait_for(lambda: site.popauthd.settled(client, False), "the revocation")
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=NAMES)
@@ -138,3 +143,30 @@ def test_an_administrators_grant_relays(site: Site, route: tuple[str, str]) -> N
     client, exim = f"127.0.6.{ROUTES.index(route) + 1}", site.exims[route]
     assert site.popauthd.control("grant", client, "--for", "30m").returncode == 0
     relays_soon(site, exim, client)
+
+
+@pytest.mark.parametrize("whom", ["address", "user", "everybody"])
+def test_a_login_stamped_ahead_of_the_clock_is_revoked_in_every_way_of_asking(site: Site, whom: str) -> None:
+    number = ("address", "user", "everybody").index(whom)
+    client, user = f"127.0.7.{number + 1}", f"ahead{number}@example.org"
+    stamp = time.strftime("%b %d %H:%M:%S", time.localtime(time.time() + 100))
+    line = f"{stamp} imap-login: Info: Login: user=<{user}>, method=PLAIN, rip={client}, lip=127.0.0.1, mpid=7, TLS\n"
+    write(site, line)
+    for exim in site.exims.values():
+        relays_soon(site, exim, client)
+    words = {"address": [client], "user": ["--user", user], "everybody": ["--all"]}[whom]
+    assert site.popauthd.control("revoke", *words).returncode == 0
+    next_second()
+    later = f"127.0.7.{number + 101}"
+    write(site, line, line.replace(client, later).replace(user, "later@example.org"))
+    wait_for(lambda: site.popauthd.settled(later, True), "the grant of a line behind it")
+    assert site.popauthd.settled(client, False)
+    for exim in site.exims.values():
+        assert str(ask_rcpt(client, exim.port, REMOTE)) == f"550 {REFUSAL}"
+
+
+def write(site: Site, *lines: str) -> None:
+    """Append to Dovecot's log, a write a line as Dovecot does."""
+    for line in lines:
+        with site.dovecot.log.open("ab", buffering=0) as log:
+            log.write(line.encode())

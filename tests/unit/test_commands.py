@@ -73,7 +73,8 @@ def test_nor_is_one_that_a_login_came_in_on(world: World) -> None:
 
 
 def test_a_list_of_addresses_that_is_none_is_passed_over(world: World) -> None:
-    for told in (None, "192.0.2.10", 7, [7, None, "no address", {}], {A: 1}):
+    hostile: list[Any] = [None, "192.0.2.10", 7, [7, None, "no address", {}], {A: 1}]
+    for told in hostile:
         assert world.ask("grant", address=A, own_addresses=told)["address"] == A
 
 
