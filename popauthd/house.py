@@ -16,6 +16,8 @@ from dataclasses import replace
 from popauthd import address
 from popauthd import clock as clocks
 from popauthd.books import Books, LoginRow, Writing
+from popauthd.books.sessions import RENEW_AT_MOST
+from popauthd.books.writing import SWEEP_AT_MOST
 from popauthd.errors import StoreFullError
 from popauthd.lostends import LostEnds
 from popauthd.model import Login
@@ -100,7 +102,7 @@ class House:
     def tend(self, now: int, *, caught_up: bool) -> bool:
         """Do what is due; True if there is more of it to do at once. caught_up: every log is read to its end."""
         self._mind_the_users(now)
-        self._mind_the_expiries(now, caught_up=caught_up)
+        more = self._mind_the_expiries(now, caught_up=caught_up)
         if time.monotonic() >= self._readers_at:
             self._readers_at = time.monotonic() + READER_CHECK_SECONDS
             self._books.check_readers()
@@ -110,7 +112,7 @@ class House:
             with self._books.writing() as writing:
                 writing.count(dict(self.uncounted), now)
             self.uncounted.clear()
-        more = now >= self._forget_at and self.forget(now)
+        more = (now >= self._forget_at and self.forget(now)) or more
         if self._lost_ends is not None and caught_up:
             self._lost_ends.tend(self._books, now, lambda writing: self._publisher.apply(writing))
         self._publisher.tend(self._books)
@@ -164,18 +166,20 @@ class House:
         networks = tuple(address.network(text) for text in self._own)
         self.limits = replace(self._plain, own_addresses=(*self._plain.own_addresses, *networks))
 
-    def _mind_the_expiries(self, now: int, *, caught_up: bool) -> None:
+    def _mind_the_expiries(self, now: int, *, caught_up: bool) -> bool:
+        """Renew what is held and take out what has run out; True if there is more than one transaction takes."""
         with self._books.reading() as reading:
             renewal_due = caught_up and reading.renewal_due(now)
             if not (renewal_due or reading.anything_due(now) or reading.recount_due(now)):
-                return
+                return False
         with self._books.writing() as writing:
-            if renewal_due:  # before sweeping, so that what is held does not blink
-                writing.renew(now)
+            renewed = writing.renew(now) if renewal_due else 0  # before sweeping: what is held must not blink
+            if renewal_due:
                 self._mind_the_ends(logged=writing.ends_are_logged(now), now=now)
-            writing.sweep(now)
+            swept = writing.sweep(now)
             writing.recount(now)
             self._publisher.apply(writing)
+        return renewed >= RENEW_AT_MOST or swept >= SWEEP_AT_MOST
 
     def _mind_the_ends(self, *, logged: bool, now: int) -> None:
         if not logged and not self._ends_missed:

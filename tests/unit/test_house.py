@@ -385,6 +385,23 @@ def test_forgetting_goes_on_until_nothing_is_due(world: World) -> None:
         assert [len(list(reading._scan(name))) for name in ("logins", "users", "old", "gone", "sessions")] == [0] * 5
 
 
+def test_renewing_and_sweeping_go_on_until_nothing_is_due(world: World) -> None:
+    world.prove_ends()
+    with world.books.writing() as writing:
+        for number in range(5200):
+            grant = granted(Login(world.now, f"10.0.{number >> 8}.{number & 255}", f"u{number}", "imap"), world.now)
+            writing.grant(grant, world.now)
+            if number < 2100:
+                writing.open_session(f"s{number}", grant, world.now)
+    world.now += LIFETIME
+    turns = 0
+    while world.house.tend(world.now, caught_up=True):
+        turns += 1
+    assert turns == 1, "each in a transaction of its own"
+    with world.books.reading() as reading:
+        assert reading.published_count() == 2100
+
+
 def test_full_books_forget_first_and_then_grow(world: World, tmp_path: Path) -> None:
     world.stop()
     (tmp_path / "books.mdb").unlink()
