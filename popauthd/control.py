@@ -135,8 +135,8 @@ def ask(path: str, request: Mapping[str, Any], timeout_seconds: float = 10.0) ->
                 connection.settimeout(max(0.001, until - time.monotonic()))
     except TimeoutError as error:
         raise UnavailableError(
-            f"the watcher on {path} is busy and has not answered within {timeout_seconds:g} s; what was asked may still "
-            "be done. Look with: popauthctl status"
+            f"the watcher on {path} is busy and has not answered within {timeout_seconds:g} s; what was asked may "
+            "still be done. Look with: popauthctl status"
         ) from error
     except OSError as error:
         raise UnavailableError(

@@ -212,7 +212,7 @@ class House:
         unjudged = writing.take_unjudged()
         ended = writing.judge_again(
             print_of_all,
-            lambda row: _until(row, self.limits, rules.hold_seconds, now, unjudged=unjudged),
+            lambda row, held: _judged(row, held, self.limits, rules.hold_seconds, now, unjudged=unjudged),
             now,
         )
         if ended:
@@ -239,19 +239,21 @@ class House:
             self._lost_ends.close()
 
 
-def _until(row: LoginRow, limits: Limits, hold_seconds: int, now: int, *, unjudged: bool) -> int:
-    """How long a standing login may stand by these limits, epoch seconds; 0 if they would not grant it.
+def _judged(
+    row: LoginRow, held: bool, limits: Limits, hold_seconds: int, now: int, *, unjudged: bool
+) -> tuple[int, int]:
+    """How long a login may stand by these limits, epoch seconds, and its lifetime; (0, 0) if they would not grant it.
 
     unjudged: what is not known of a login was judged by an older version, and counts as good.
     """
     known = row.protocol or not unjudged
     login = Login(row.login_at, row.address, row.user, row.protocol, row.method, row.tls) if known else None
     if not still_grants(row.address, row.user, limits, login):
-        return 0
+        return 0, 0
     client = address.parse(row.address.partition("/")[0])
     if not row.user or client is None:
-        return row.expires_at
+        return row.expires_at, row.lifetime_seconds
     seconds = lifetime(client, limits)
     plain = row.login_at + seconds
-    lifted = row.expires_at > row.login_at + (row.lifetime_seconds or seconds)  # by a session that was open
-    return max(plain, min(now + seconds, row.login_at + hold_seconds)) if lifted else plain
+    lifted = held or row.expires_at > row.login_at + (row.lifetime_seconds or seconds)  # by a session
+    return max(plain, min(now + seconds, row.login_at + hold_seconds)) if lifted else plain, seconds

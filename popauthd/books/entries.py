@@ -96,10 +96,13 @@ class Entries(Reading):
         self._delete("logins", key)
 
     def _publish(self, address: str, expires_at: int | None) -> None:
-        key = address.encode("ascii")
-        before = self.expiry(address)
+        self._change(address, self.expiry(address), expires_at)
+
+    def _change(self, address: str, before: int | None, expires_at: int | None) -> None:
+        """Publish an expiry, or None, in the place of the one `before`."""
         if before == expires_at:
             return
+        key = address.encode("ascii")
         if before is not None:
             self._delete("due", when(before, key))
         if expires_at is None:
@@ -109,23 +112,20 @@ class Entries(Reading):
             self._put("due", when(expires_at, key), b"")
         self.changes[address] = expires_at
 
-    def _lift(self, address: str, expires_at: int) -> str:
-        """Publish an expiry if it is later than what stands; "" or the reason why the address has none."""
-        if self.is_shared(address):
-            return "shared-address"
-        if expires_at > (self.expiry(address) or 0):
-            self._publish(address, expires_at)
-        return ""
-
     def _stand(self, address: str, expires_at: int, now: int, *, anew: bool) -> str:
         """Publish that a login of an address stands until `expires_at`; "" or the reason why it opens nothing.
 
         anew: it did not stand before, so the users of the address must be counted.
         """
-        if not anew or not self.rules.shared_users or self.expiry(address) is None:
-            return self._lift(address, expires_at)
-        self._recompute(address, now)
-        return "shared-address" if self.is_shared(address) else ""
+        before = self.expiry(address)
+        if anew and self.rules.shared_users and before is not None:
+            self._recompute(address, now)
+            return "shared-address" if self.is_shared(address) else ""
+        if self.is_shared(address):
+            return "shared-address"
+        if before is None or expires_at > before:
+            self._change(address, before, expires_at)
+        return ""
 
     def _recompute(self, address: str, now: int) -> None:
         """Publish what follows from all logins of an address that stand at `now`."""

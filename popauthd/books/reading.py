@@ -20,8 +20,7 @@ USER_BYTES = 200  # LMDB keys hold 511 bytes
 CUT_BYTES = 64  # fewer bytes than any server leaves of a user name that it cuts
 
 
-@dataclass(frozen=True, slots=True)
-class LoginRow:
+class LoginRow(NamedTuple):
     """The latest login of `user` from `address`; user is "" for an administrator's grant.
 
     login_at: its effective time; ahead_seconds: how much later its stamp is. lifetime_seconds: what it was

@@ -15,7 +15,6 @@ names a session when it begins and never again. The last end that fitted a login
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from popauthd.books.entries import Entries
@@ -143,7 +142,7 @@ class Sessions(Entries):
             return
         expires_at = max(min(at + held.lifetime_seconds, self._cap(held)), row.expires_at)
         if expires_at > row.expires_at:
-            self._store(replace(row, expires_at=expires_at), row)
+            self._store(row._replace(expires_at=expires_at), row)
         if expires_at > now:
             self._stand(row.address, expires_at, now, anew=row.expires_at <= now)
 

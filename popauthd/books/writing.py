@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 
 from popauthd.books.reading import USER_BYTES, LoginRow, Times, login_key, read_times, revocation_keys
 from popauthd.books.revocations import Revocation, later
@@ -65,7 +65,7 @@ class Writing(Sessions):
         if before is not None and self._stands(before, now):
             expires_at = max(expires_at, before.expires_at)
             logins = before.logins + 1 if may_be_cut(grant.user) else 1
-        row = replace(_row(grant), expires_at=expires_at, logins=logins)
+        row = _row(grant)._replace(expires_at=expires_at, logins=logins)
         self._store(row, before)
         return row
 
@@ -149,32 +149,40 @@ class Writing(Sessions):
             if at != times.at:
                 self._put("revocations", key, times._replace(at=at).value())
 
-    def judge_again(self, fingerprint: str, until: Callable[[LoginRow], int], now: int) -> int:
+    def judge_again(self, fingerprint: str, judge: Callable[[LoginRow, bool], tuple[int, int]], now: int) -> int:
         """End the logins that policy would not grant any more, if its fingerprint is not the one of the last time.
 
-        until: how long a login may stand by the limits that are in force. Returns how many logins ended. LIMIT:
-        reads all logins once.
+        judge: of a login, and whether it has an open session, how long it may stand by the limits that are in force
+        (epoch seconds, 0 if they would not grant it), and its lifetime. Returns how many logins ended. LIMIT: reads all
+        logins once.
         """
         if self._get("meta", b"limits") == fingerprint.encode("ascii"):
             return 0
         self._put("meta", b"limits", fingerprint.encode("ascii"))
-        ended = 0
+        shorter: list[tuple[LoginRow, int, int]] = []
         addresses = {shared.address for shared in self.all_shared()}
-        for row in list(self.logins()):
+        for address, rows in groupby(self.logins(), key=attrgetter("address")):
+            users = 0
+            for row in rows:
+                held = self._get("held", login_key(row.address, row.user)) is not None
+                expires_at, lifetime_seconds = judge(row, held)
+                if expires_at < row.expires_at or expires_at <= now or lifetime_seconds < row.lifetime_seconds:
+                    shorter.append((row, expires_at, lifetime_seconds))
+                users += row.logins if row.expires_at > now else 0
+            if users > self.rules.shared_users:
+                addresses.add(address)
+        for row, expires_at, lifetime_seconds in shorter:
             key = login_key(row.address, row.user)
-            expires_at = until(row)
             if expires_at <= now:
                 self.forget_held(key)
-                ended += row.expires_at > now
-            elif row.user:
-                self.shorten_held(key, expires_at - now, now)
-            if now < row.expires_at and expires_at < row.expires_at:
-                self._store(replace(row, expires_at=max(expires_at, min(now, row.expires_at))), row)
-            if row.expires_at > now:
+            else:
+                self.shorten_held(key, lifetime_seconds, now)
+            if now < row.expires_at > expires_at:
+                self._store(row._replace(expires_at=max(expires_at, now)), row)
                 addresses.add(row.address)
         for address in addresses:
             self._recompute(address, now)
-        return ended
+        return sum(row.expires_at > now >= expires_at for row, expires_at, _lifetime in shorter)
 
     def take_unjudged(self) -> bool:
         """Whether the logins come from older books and are looked at for the first time; asked once."""
@@ -266,7 +274,7 @@ class Writing(Sessions):
             expires_at = row.expires_at - seconds
             if row.lifetime_seconds:
                 expires_at = min(expires_at, now + row.lifetime_seconds)
-            self._store(replace(row, login_at=login_at, expires_at=expires_at), row)
+            self._store(row._replace(login_at=login_at, expires_at=expires_at), row)
         self.move_sessions(seconds)
         for key, value in list(self._scan("revocations")):
             times = read_times(value)
