@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,14 @@ class Installation:
         )
         self.log.touch()
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.prefix: tuple[str, ...] = ()  # what starts a part, such as `unshare --mount`
+        self.environment: Mapping[str, str] | None = None  # of all processes, if not this one's
 
     def start(self, part: str) -> subprocess.Popen[bytes]:
-        """Start `popauthd PART`; its log goes to PART.err."""
+        """Start `popauthd PART`, in a process group of its own; its log goes to PART.err."""
+        command = [*self.prefix, sys.executable, "-m", "popauthd", "--config", str(self.config), part]
         with (self.directory / f"{part}.err").open("ab") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "popauthd", "--config", str(self.config), part], cwd=ROOT, stderr=errors
-            )
+            process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stderr=errors, process_group=0)
         self.processes.append(process)
         return process
 
@@ -78,7 +80,9 @@ class Installation:
     def ctl(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run popauthctl."""
         command = [sys.executable, "-m", "popauthd.cli", "--config", str(self.config), *arguments]
-        return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, timeout=60, check=False)
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, input=stdin, capture_output=True, timeout=60, check=False
+        )
 
     def listed(self) -> dict[str, int]:
         """What `popauthctl list --json` says: address -> expiry."""
