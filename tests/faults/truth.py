@@ -177,6 +177,7 @@ class Truth:
             if login.revoked:
                 continue
             if self._booted and login.seen and not login.over:
+                login.began = login.ended = now.true  # for all that anybody knows
                 login.ends = now.true + login.lifetime
             if not login.seen or (self._lost and login.user):
                 self._first_read(login, now)
