@@ -95,16 +95,19 @@ class Machine:
         while not self._marker_comes_through():
             if not self.runs("watch") or time.monotonic() > until:
                 raise Faulty(Wrong(self.step, "stuck", "a marker", "the watcher", self._last_words()))
-        try:
-            ask(self._control, {"command": "status"})
-        except PopauthdError as error:
-            raise Faulty(Wrong(self.step, "stuck", "status", "the watcher", str(error))) from error
+        eventually(self._answers, "the watcher answers on its control socket", SETTLE_SECONDS)
         if self.runs("respond") and self._new_responder:
             with contextlib.suppress(AssertionError):  # it is asked all the same
                 eventually(lambda: self.installation.ask(STRANGER) == "no", "it answers", 10)
             self._new_responder = False
         self.truth.settled(self.now())
         self._settled = self.map_whole = True
+
+    def _answers(self) -> bool:
+        try:
+            return "error" not in ask(self._control, {"command": "status"})
+        except PopauthdError:
+            return False
 
     def _marker_comes_through(self) -> bool:
         self._markers += 1

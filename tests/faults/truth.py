@@ -133,8 +133,8 @@ class Truth:
         self._revocations.append(revocation)
         for login in filter(revocation.covers, self.logins):
             login.sure_until = NEVER
-            # a line that was not read, and is stamped later, tells of a later login as far as anybody can know
-            login.revoked |= login.seen or login.stamp <= revocation.at
+            # a line that has granted nothing, and is stamped later, tells of a later login as far as anybody can know
+            login.revoked |= login.began > NEVER or login.stamp <= revocation.at
 
     def doubt(self) -> None:
         """popauthctl failed: it may have been done, or not."""
