@@ -105,6 +105,7 @@ class Truth:
         self.rules = rules
         self.logins: list[Login] = []
         self.up = False
+        self.waits = False  # whether new books may have to wait until every stamp ahead of the clock is past
         self._revocations: list[_Revocation] = []
         self._booted = self._lost = self._changed = False
         self._frame = 0
@@ -162,7 +163,7 @@ class Truth:
 
     def lost(self) -> None:
         """The books were destroyed. What the log says may be read again; only revocations must stay."""
-        self._lost = True
+        self._lost = self.waits = True
         for login in self.logins:
             login.sure_until = NEVER
 
@@ -183,7 +184,7 @@ class Truth:
                 self._first_read(login, now)
             self._judge(login)
             login.over = self._until(login, now) + self._slack < now.true
-        self._booted = self._lost = self._changed = False
+        self._booted = self._lost = self._changed = self.waits = False
         self._frame = now.frame
 
     def _first_read(self, login: Login, now: Moment) -> None:
