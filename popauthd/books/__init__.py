@@ -21,7 +21,7 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 | places      | source name                | the place in that log, the source's own bytes            |
 | counters    | day NUL name               | number                                                   |
 | meta        | `schema`, `clock`, `silence` NUL source | version; boot and clock offset; longest silence |
-|             | `latest`, `stamped`, `limits`, `ends`, `own` | latest time and stamp known; fingerprint; …  |
+|             | `latest`, `stamped`, `furthest`, `limits`, `ends`, `own` | latest time and stamps known; …  |
 
 An address may relay while a login on it is newer than every revocation that applies and its expiry
 lies ahead, unless it is shared. An administrator's own grant is a login with an empty user name.

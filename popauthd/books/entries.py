@@ -44,6 +44,7 @@ class Entries(Reading):
         self.more_to_forget = False
         self.newly_shared: list[Shared] = []
         self._latest, self._latest_stamp = self.latest(), self.latest_stamp()
+        self._furthest_stamp = max(self._latest_stamp, self.furthest_stamp())
 
     @property
     def transaction(self) -> lmdb.Transaction:
@@ -56,7 +57,8 @@ class Entries(Reading):
 
     def finish(self) -> None:
         """Write down what was noted on the way; the last step of a transaction."""
-        for name, at in ((b"latest", self._latest), (b"stamped", self._latest_stamp)):
+        noted = ((b"latest", self._latest), (b"stamped", self._latest_stamp), (b"furthest", self._furthest_stamp))
+        for name, at in noted:
             if at != int(self._get("meta", name) or 0):
                 self._put("meta", name, b"%d" % at)
 
@@ -87,6 +89,7 @@ class Entries(Reading):
             self._put("old", when(row.expires_at, key), b"")
         self._latest = max(self._latest, row.login_at)
         self._latest_stamp = max(self._latest_stamp, row.stamped_at)
+        self._furthest_stamp = max(self._furthest_stamp, self._latest_stamp)
 
     def _remove(self, row: LoginRow) -> None:
         """Forget a login."""

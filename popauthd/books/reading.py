@@ -329,8 +329,12 @@ class Reading:
         return int(self._get("meta", b"latest") or 0)
 
     def latest_stamp(self) -> int:
-        """The latest stamp of a login that the books have known."""
+        """The latest stamp of a login that the books have known; set back with the clock."""
         return int(self._get("meta", b"stamped") or 0)
+
+    def furthest_stamp(self) -> int:
+        """The same, as the log has it, however the clock was set since."""
+        return int(self._get("meta", b"furthest") or 0)
 
     def own_addresses(self) -> tuple[str, ...]:
         """The addresses of this machine that are known from logins and from popauthctl, the oldest first."""

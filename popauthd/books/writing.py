@@ -14,6 +14,7 @@ from popauthd.cut import may_be_cut
 from popauthd.model import Grant, Refusal
 
 REVOCATION_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: nothing older can grant
+SET_BACK_SECONDS = 3600  # no login stamped further ahead of the clock is believed: the clock was set back
 COUNTER_DAYS = 35
 SHARED_SECONDS = 86400  # an address that was shared is not told of again so long
 SWEEP_AT_MOST = 5000  # entries a transaction, so that one sweep never holds up reading for long
@@ -102,7 +103,8 @@ class Writing(Sessions):
 
     def revoke_all(self, now: int) -> int:
         """Revoke every login up to now; returns the number of addresses that could relay."""
-        self._merge(Revocation(b"*", max(now, self._latest), max(0, self._latest_stamp - max(now, self._latest))))
+        at = max(now, self._latest)
+        self._merge(b"*", at, max(0, self._latest_stamp - at))
         closed = self.published_count()
         for database in ("published", "due", "shared"):
             self._txn.drop(self._db[database], delete=False)
@@ -115,10 +117,13 @@ class Writing(Sessions):
         at = max([now, *(row.login_at for row in rows)])
         ahead_seconds = max([0, *(row.stamped_at - at for row in rows)])
         for key in keys:
-            self._merge(Revocation(key, at, ahead_seconds))
+            self._merge(key, at, ahead_seconds)
 
-    def _merge(self, revocation: Revocation) -> None:
-        self._put_revocation(revocation, read_times(self._get("revocations", revocation.key)), strict=False)
+    def _merge(self, key: bytes, at: int, ahead_seconds: int) -> None:
+        """Enter a new revocation. If the clock was set back, what it ends bears the stamps of the time before that."""
+        was_set_back = self._furthest_stamp > max(at, self._latest_stamp)
+        revocation = Revocation(key, self._furthest_stamp) if was_set_back else Revocation(key, at, ahead_seconds)
+        self._put_revocation(revocation, read_times(self._get("revocations", key)), at=at, strict=False)
         self.revoked.append(revocation)
 
     def merge(self, revocation: Revocation, *, strict: bool = False) -> None:
@@ -128,12 +133,12 @@ class Writing(Sessions):
         """
         known = read_times(self._get("revocations", revocation.key))
         if revocation.at > known.first_at:  # else the clock may have been set back since
-            self._put_revocation(revocation, known, strict=strict)
+            self._put_revocation(revocation, known, at=revocation.at, strict=strict)
 
-    def _put_revocation(self, revocation: Revocation, known: Times, *, strict: bool) -> None:
+    def _put_revocation(self, revocation: Revocation, known: Times, *, at: int, strict: bool) -> None:
         both = later(Revocation(revocation.key, known.first_at, known.ahead_seconds), revocation)
         until = both.at + both.ahead_seconds if strict else known.stamped_until
-        times = Times(max(known.at, revocation.at), both.at, both.ahead_seconds, until)
+        times = Times(max(known.at, at), both.at, both.ahead_seconds, until)
         if times != known:
             self._put("revocations", revocation.key, times.value())
 
@@ -146,8 +151,10 @@ class Writing(Sessions):
         for key, value in list(self._scan("revocations")):
             times = read_times(value)
             at = times.first_at if times.first_at <= now else min(times.at, now)
-            if at != times.at:
-                self._put("revocations", key, times._replace(at=at).value())
+            until = times.stamped_until if times.stamped_until <= now + SET_BACK_SECONDS else 0
+            settled = times._replace(at=at, stamped_until=until)
+            if settled != times:
+                self._put("revocations", key, settled.value())
 
     def judge_again(self, fingerprint: str, judge: Callable[[LoginRow, bool], tuple[int, int]], now: int) -> int:
         """End the logins that policy would not grant any more, if its fingerprint is not the one of the last time.

@@ -69,6 +69,15 @@ SHORT: tuple[tuple[str, list[Step]], ...] = (
     ("steps back and ahead while it runs and while it does not", [
         *opening(0), ("login", A, "anna"), ("step", -3600), ("login", B, "carla"), ("stop",), ("step", -600),
         ("start",), ("step", 3600), ("step", -3600), ("suspend", 900)]),
+    ("revoked while the clock is a month behind, and read again when it is right", [
+        *opening(0), ("login", A, "anna"), ("login", B, "carla"), ("step", -86400 * 30), ("revoke", "address", A),
+        ("revoke", "user", "carla"), ("step", 86400 * 30), ("corrupt", "state/books.mdb", "gone")]),
+    ("everybody is revoked while the clock is a day behind, and new books are made before it is right and after", [
+        *opening(0), ("login", A, "anna"), ("step", -86400), ("revoke", "all", ""), ("login", B, "carla"),
+        ("corrupt", "state/books.mdb", "gone"), ("step", 86400), ("corrupt", "state/books.mdb", "gone")]),
+    ("everybody is revoked, and the clock goes back a day and the books get lost", [
+        *opening(0), ("login", A, "anna"), ("revoke", "all", ""), ("step", -86400), ("login", B, "carla"),
+        ("corrupt", "state/books.mdb", "gone"), ("start",), ("login", C, "carla")]),
     ("a revoked line is read again after the clock was set back", [
         *opening(0), ("login", A, "anna"), ("revoke", "address", A), ("step", -600), ("suspend", 590),
         ("corrupt", "state/books.mdb", "gone")]),

@@ -256,3 +256,44 @@ def test_the_same_one_may_come_twice_and_late(books: Books) -> None:
         writing.merge(Revocation(b"u\0anna", NOW - 50))
         writing.merge(Revocation(b"u\0anna", NOW))
         assert list(writing.revocations()) == [Revocation(b"u\0anna", NOW)]
+
+
+@each_way
+@pytest.mark.parametrize("back", [60, 600, 30 * 86400])
+def test_what_is_revoked_while_the_clock_is_behind_stays_so_when_it_is_right_and_the_books_are_lost(
+    path: Path, revoke: Callable[..., object], back: int
+) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.grant(login(), NOW)
+        writing.clock_was_set_back(back, NOW + 1 - back)
+        revoke(writing, NOW + 2 - back)
+        assert writing.grant(login(NOW + 3 - back, now=NOW + 3 - back), NOW + 3 - back) == "", "a later login counts"
+    books.close()
+    path.unlink()
+    again = Books(str(path))
+    with again.writing() as writing:
+        writing.settle_revocations(NOW + 4)
+        assert writing.grant(login(now=NOW + 4), NOW + 4) == "revoked"
+        assert writing.grant(login(NOW + 5, now=NOW + 5), NOW + 5) == ""
+    again.close()
+
+
+@each_way
+def test_new_books_take_logins_although_the_clock_is_a_day_behind_the_revocation(
+    path: Path, revoke: Callable[..., object]
+) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.grant(login(), NOW)
+        revoke(writing, NOW + 1)
+    books.close()
+    path.unlink()
+    again, behind = Books(str(path)), NOW - 86400
+    with again.writing() as writing:
+        writing.settle_revocations(behind)
+        assert writing.grant(login(behind, now=behind), behind) == "revoked"
+        assert writing.grant(login(behind + 1, now=behind + 1), behind + 1) == ""
+        writing.settle_revocations(NOW + 2)
+        assert writing.grant(login(now=NOW + 2), NOW + 2) == "revoked"
+    again.close()
