@@ -115,7 +115,7 @@ class Truth:
         """A line was written; a watcher that runs may read it at once."""
         login.frame = now.frame
         for revocation in filter(lambda one: one.covers(login), self._revocations):
-            login.doubtful |= login.stamp <= revocation.at + 1
+            login.doubtful |= min(login.stamp, now.wall) <= revocation.at + 1
             login.revoked |= login.stamp <= revocation.at and revocation.frame == now.frame
         if self.up:
             self._read(login, now)
