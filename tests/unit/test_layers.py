@@ -14,7 +14,7 @@ PACKAGE = ROOT / "popauthd"
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist", "sizes", "cut", "own"),
-    ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http", "asuser"),
+    ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http", "asuser", "accepting"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify", "dovecotconf"),
     ("batch", "lostends", "publisher", "house", "watcher", "responder", "machine", "asking"),
     ("commands", "assembly", "pushing"),
