@@ -113,9 +113,15 @@ def rules(settings: Config) -> Rules:
     return Rules(settings.shared_users, spared, settings.hold_at_most_seconds if settings.hold_sessions else 0)
 
 
-def build(settings: Config, sources: Sequence[SourceConfig]) -> Watcher:
-    """Open everything. Raises ConfigError or StoreError; what is open then ends with the process."""
-    healed = [heal(settings.books_path, DATABASES, SCHEMA.decode("ascii")), heal(settings.map_path)]
+def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[], bool]) -> Watcher:
+    """Open everything. Raises ConfigError or StoreError; what is open then ends with the process.
+
+    stopped: whether this process is to stop; looking at large books takes a while. Raises Stopped then.
+    """
+    healed = [
+        heal(settings.books_path, DATABASES, SCHEMA.decode("ascii"), stopped),
+        heal(settings.map_path, stopped=stopped),
+    ]
     listed = HostList(settings.host_list_path) if settings.host_list else None
     users = user_files(settings)
     books = Books(settings.books_path, rules(settings))

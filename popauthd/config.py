@@ -92,6 +92,16 @@ class Config:
         return f"{self.run_dir}/lookup.sock"
 
     @property
+    def watch_lock_path(self) -> str:
+        """What the watcher holds while it runs in run_dir."""
+        return f"{self.run_dir}/watch.lock"
+
+    @property
+    def respond_lock_path(self) -> str:
+        """What the responder holds while it runs in run_dir."""
+        return f"{self.run_dir}/respond.lock"
+
+    @property
     def control_path(self) -> str:
         """The watcher's control socket."""
         return f"{self.run_dir}/control.sock"

@@ -3,29 +3,30 @@
 watch is the one writer: it follows the logs and keeps books, map and host list. respond answers Exim
 from the map and needs nothing else. run starts both as its children and ends when one of them does.
 All end cleanly on SIGTERM and SIGINT; exit codes are those of sysexits.h.
+
+Each holds a lock in run_dir, the watcher one in state_dir as well, before it touches anything there. When its lock or
+its socket is taken away while it runs, it ends (74), and whatever started it starts it anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
-import grp
 import logging
 import os
 import selectors
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from popauthd import __version__, config
 from popauthd.commands import handle
 from popauthd.control import ControlServer, listen
-from popauthd.errors import ConfigError, PopauthdError, StoreError
-from popauthd.notify import Supervisor, handed_over
+from popauthd.errors import PopauthdError, Stopped
+from popauthd.locks import Places
+from popauthd.notify import Supervisor
+from popauthd.rundir import end_if_lost, lookup_listener, only_writer, prepare, starting
 
 log = logging.getLogger("popauthd")
 
@@ -49,6 +50,10 @@ class Signals:
     def _on_stop(self, _number: int, _frame: object) -> None:
         self.stop = True
 
+    def stopped(self) -> bool:
+        """Whether this process is to stop."""
+        return self.stop
+
     def wake(self) -> None:
         """Make the descriptor readable; may be called from any thread."""
         with contextlib.suppress(BlockingIOError):
@@ -61,47 +66,6 @@ class Signals:
                 pass
 
 
-def prepare_run_dir(settings: config.Config) -> None:
-    """Make run_dir (2750, group as configured, so what is made in it is Exim's to read) if it is missing."""
-    directory = Path(settings.run_dir)
-    try:
-        if directory.is_dir():
-            return
-        # Made aside and renamed: the other part, started at the same moment, never sees it half made.
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", dir=directory.parent))
-        with contextlib.suppress(KeyError, PermissionError):
-            os.chown(fresh, -1, grp.getgrnam(settings.group).gr_gid)
-        fresh.chmod(0o2750)
-        try:
-            fresh.rename(directory)
-        except OSError:
-            fresh.rmdir()
-            if not directory.is_dir():  # else the other part was faster
-                raise
-    except OSError as error:
-        raise ConfigError(f"run_dir {directory}: cannot be made: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def only_writer(settings: config.Config) -> Iterator[None]:
-    """Hold the lock that makes this process the one writer. Raises StoreError if another has it."""
-    directory = Path(settings.state_dir)
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"state_dir {directory}: cannot be used: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(f"{directory}: another watcher is running on these books") from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def watch(settings: config.Config, parent: int) -> None:
     """Run the watcher until told to stop, or until the process `parent` is gone (0: nobody's child)."""
     # The stores and log libraries are the watcher's alone: respond must not pay for them.
@@ -110,22 +74,30 @@ def watch(settings: config.Config, parent: int) -> None:
 
     systemd = Supervisor()
     sources = followed(settings)
-    signals = Signals()
-    prepare_run_dir(settings)
-    selector = selectors.DefaultSelector()
-    selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
-    with only_writer(settings), contextlib.ExitStack() as stack:
-        watcher = build(settings, sources)
-        stack.callback(watcher.close)
-        watcher.start()
-        waker = build_waker(sources, signals.wake)
-        stack.callback(waker.stop)
-        watcher.turn()  # who hears that we are ready may rely on it: every log that exists has been opened
-        listener = stack.enter_context(listen(settings.control_path, 0o600))
-        control = ControlServer(listener, lambda request: handle(watcher, request), selector)
-        stack.callback(control.close)
-        pushing = Pushing(settings, watcher, selector)
-        stack.callback(pushing.close)
+    places = Places()
+    with contextlib.ExitStack() as stack:
+        with starting(settings):
+            signals = Signals()
+            prepare(settings)
+            for descriptor in only_writer(settings, signals.stopped):
+                stack.callback(os.close, descriptor)
+            selector = stack.enter_context(selectors.DefaultSelector())
+            selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
+            watcher = build(settings, sources, signals.stopped)
+            stack.callback(watcher.close)
+            watcher.start()
+            waker = build_waker(sources, signals.wake)
+            stack.callback(waker.stop)
+            watcher.turn()  # who hears that we are ready may rely on it: every log that exists has been opened
+            listener = stack.enter_context(listen(settings.control_path, 0o600))
+            control = ControlServer(listener, lambda request: handle(watcher, request), selector)
+            stack.callback(control.close)
+            pushing = Pushing(settings, watcher, selector)
+            stack.callback(pushing.close)
+            for path in (settings.watch_lock_path, settings.control_path):
+                places.add(path)
+            if settings.post_login:
+                places.add(settings.push_path)
         for descriptor, process in watcher.descriptors():
             selector.register(descriptor, selectors.EVENT_READ, process)
         poll_seconds = JOURNAL_POLL_SECONDS if any(source.type == "journal" for source in sources) else POLL_SECONDS
@@ -142,6 +114,7 @@ def watch(settings: config.Config, parent: int) -> None:
             more = watcher.turn()
             control.drop_slow()
             systemd.alive()
+            end_if_lost(places)
     log.info("stopped")
 
 
@@ -151,15 +124,18 @@ def respond(settings: config.Config, parent: int) -> None:
     from popauthd.responder import Responder
 
     systemd = Supervisor()
-    signals = Signals()
-    prepare_run_dir(settings)
-    with handed_over() or listen(settings.lookup_path, 0o660) as listener:
-        responder = Responder(listener, MapReader(settings.map_path), settings.hold_no_ms)
+    places = Places()
+    with contextlib.ExitStack() as stack:
+        with starting(settings):
+            signals = Signals()
+            listener = stack.enter_context(lookup_listener(settings, places, signals.stopped, stack))
+            responder = Responder(listener, MapReader(settings.map_path), settings.hold_no_ms)
         log.info("answering on %s", settings.lookup_path)
         systemd.ready(f"answering on {settings.lookup_path}")
         while not signals.stop and parent in (0, os.getppid()):
             responder.turn(POLL_SECONDS)
             systemd.alive()
+            end_if_lost(places)
         systemd.stopping()
         responder.drain()
         responder.close()
@@ -168,7 +144,7 @@ def respond(settings: config.Config, parent: int) -> None:
 
 def run(settings: config.Config, arguments: Sequence[str]) -> None:
     """Run watcher and responder as children; when one ends, stop the other. Raises PopauthdError then."""
-    prepare_run_dir(settings)
+    prepare(settings)
     watched = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     isolated = ["-I"] if sys.flags.isolated else []  # as installed: no module of the current directory
@@ -218,6 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(settings, [*given, *(["--debug"] if options.debug else [])])
         else:
             {"watch": watch, "respond": respond}[options.part](settings, options.parent)
+    except Stopped:
+        log.info("stopped")
     except PopauthdError as error:
         log.error("%s", error)  # noqa: TRY400 - a message for the administrator, not a traceback
         return error.exit_code

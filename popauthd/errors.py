@@ -6,6 +6,8 @@ These are for the other two kinds: the world in the way (retry), and a broken se
 
 from __future__ import annotations
 
+import errno
+
 
 class PopauthdError(Exception):
     """Base of the tree; `exit_code` is what a command that ends with it returns."""
@@ -51,7 +53,33 @@ class SourceError(PopauthdError):
     exit_code = 66  # EX_NOINPUT
 
 
+class ForbiddenError(PopauthdError):
+    """The system does not let this user do what is needed: a right is missing."""
+
+    exit_code = 77  # EX_NOPERM
+
+
 class UnavailableError(PopauthdError):
     """The watcher (or another service that is needed) does not answer."""
 
     exit_code = 69  # EX_UNAVAILABLE
+
+
+class Stopped(Exception):
+    """No error: this process was told to stop before it had started wholly."""
+
+
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_WRONG_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, None}
+
+
+def in_the_way(what: str, error: OSError) -> PopauthdError:
+    """The error that a failed system call at a start becomes, by whose fault it is; `what` was being done to what.
+
+    A right is missing (77), the configuration names a wrong place (78, and trying again will not help), or the system
+    has no room for it now (74).
+    """
+    message = f"{what}: {error.strerror or error}"
+    if error.errno in _NO_RIGHT:
+        return ForbiddenError(message)
+    return ConfigError(message) if error.errno in _WRONG_PLACE else StoreError(message)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from popauthd.books import DATABASES, SCHEMA, Books
 from popauthd.errors import StoreError, StoreNewerError
-from popauthd.heal import KEEP, heal, move_aside, probe
+from popauthd.heal import _CHILD, KEEP, OLDEST_SCHEMA, heal, move_aside, probe
 from popauthd.model import Grant
 from tests.helpers import write_map
 
@@ -81,7 +85,7 @@ def change_schema(path: Path, schema: bytes) -> None:
     opened.close()
 
 
-def test_a_newer_schema_is_refused_and_an_older_one_moved_aside(books: Path) -> None:
+def test_a_newer_schema_is_refused_and_one_that_was_never_released_moved_aside(books: Path) -> None:
     change_schema(books, b"99")
     with pytest.raises(StoreNewerError, match="newer popauthd") as refused:
         mend(books)
@@ -104,3 +108,73 @@ def test_a_map_is_probed_like_the_books(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_moved_is_an_error_with_words(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be moved aside"):
         move_aside(str(tmp_path / "missing" / "relay.mdb"), "test")
+
+
+def test_a_child_whose_watcher_is_gone_ends_by_itself(books: Path) -> None:
+    arguments = [str(books), " ".join(DATABASES), str(1 << 30), "1"]  # the watcher that waits would be process 1
+    done = subprocess.run([sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nobody waits" in done.stderr
+
+
+def drop(path: Path, names: tuple[str, ...]) -> None:
+    with lmdb.open(str(path), subdir=False, max_dbs=20) as env:
+        for name in names:
+            database = env.open_db(name.encode())
+            with env.begin(write=True) as txn:
+                txn.drop(database)
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_books_without_a_database_are_older_books_and_stay(books: Path, name: str) -> None:
+    drop(books, (name,))
+    assert mend(books) == ""
+    assert books.exists()
+
+
+def test_books_of_an_older_schema_that_was_released_stay(books: Path) -> None:
+    change_schema(books, b"%d" % OLDEST_SCHEMA)
+    assert heal(str(books), DATABASES, str(OLDEST_SCHEMA + 5)) == ""
+
+
+def test_books_whose_making_was_interrupted_stay(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path / "books.mdb"), subdir=False, max_dbs=20) as env:
+        assert mend(tmp_path / "books.mdb") == ""  # nothing in it yet
+        env.open_db(b"logins")
+    assert mend(tmp_path / "books.mdb") == ""
+
+
+NOT_BOOKS = ["another file", "a map", "garbled schema", "a directory", "a pipe", "a socket", "a device"]
+
+
+@pytest.mark.parametrize("kind", NOT_BOOKS)
+def test_what_is_no_books_at_all_is_moved_aside(books: Path, kind: str) -> None:
+    if kind == "garbled schema":
+        change_schema(books, b"two")
+    else:
+        books.unlink()
+    if kind == "another file":
+        with lmdb.open(str(books), subdir=False, max_dbs=20) as env:
+            env.open_db(b"others")
+    elif kind == "a map":
+        write_map(books, {"192.0.2.1": 1, "192.0.2.2": 1})
+    elif kind == "a directory":
+        books.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(books)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(books))
+    elif kind == "a device":
+        books.symlink_to("/dev/zero")
+    assert "kept as" in mend(books)
+    Books(str(books)).close()
+
+
+def test_pages_that_contradict_each_other_are_damage_also_where_lmdb_aborts(books: Path) -> None:
+    whole = books.read_bytes()
+    verdicts = set()
+    for page in range(2, len(whole) // 4096):
+        books.write_bytes(whole[: page * 4096] + bytes(4096) + whole[(page + 1) * 4096 :])
+        verdicts.add(probe(str(books), DATABASES)[0])  # raises StoreError if that is taken for trouble
+    assert verdicts == {True, False}, "some pages are in use, and some are not"

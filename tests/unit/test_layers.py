@@ -15,9 +15,9 @@ PACKAGE = ROOT / "popauthd"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist", "sizes", "cut", "own"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http", "asuser", "accepting"),
-    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify", "dovecotconf"),
+    ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify", "dovecotconf", "locks"),
     ("batch", "lostends", "publisher", "house", "watcher", "responder", "machine", "asking"),
-    ("commands", "assembly", "pushing"),
+    ("commands", "assembly", "pushing", "rundir"),
     ("daemon", "dovecotcheck"),
     ("doctor",),
     ("cli", "__main__"),

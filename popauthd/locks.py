@@ -1,0 +1,100 @@
+"""What makes a process the only one of its kind in a directory, and tells it when the directory is taken from it.
+
+The lock is flock(2) on a file of its own: it ends with the process, however that dies. The file is 0600, as whoever can
+open it can hold it: Exim's group may read the run directory, and must not be able to keep us out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from popauthd.errors import Stopped, StoreError, in_the_way
+
+WAIT_SECONDS = 4.0  # a process of `run` that was killed goes on for up to 3 s: it looks each second, and drains for two
+LOOK_SECONDS = 0.05
+
+
+def hold(path: Path, refusal: str, stopped: Callable[[], bool]) -> int:
+    """Take the lock, waiting a little for one that is just ending; returns the descriptor that holds it.
+
+    Raises StoreError with `refusal` if another process has it, ForbiddenError if the file is not ours to open, and
+    Stopped as soon as `stopped()`.
+    """
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            at = _at(path)
+            if at is not None and at[:2] == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
+                return descriptor
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                os.close(descriptor)
+                raise StoreError(refusal) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise in_the_way(f"{path}: cannot be locked", error) from error
+        os.close(descriptor)
+        if stopped():
+            raise Stopped
+        time.sleep(LOOK_SECONDS)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        try:  # the sandbox of popauthd-lookup.service shows the directory read-only, and that is enough for a lock
+            return os.open(path, flags | os.O_RDONLY)
+        except OSError:
+            raise in_the_way(f"{path}: cannot be opened", error) from error
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def _at(path: Path | str) -> tuple[int, int, int, int] | None:
+    """Which file is at `path`. With its type and time, as the inode number of a removed file is soon another's."""
+    try:
+        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - Path.lstat makes a new Path each time
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, stat.S_IFMT(found.st_mode), found.st_mtime_ns
+
+
+class Places:
+    """Files that are ours as long as we run: our locks and sockets. Others may take them from us."""
+
+    def __init__(self) -> None:
+        self._mine: dict[str, tuple[int, int, int, int] | None] = {}
+
+    def add(self, path: str) -> None:
+        """What is at `path` now is ours."""
+        self._mine[path] = _at(path)
+
+    def lost(self) -> str:
+        """The first path where something else or nothing is now, or ""."""
+        return next((path for path, mine in self._mine.items() if mine is None or _at(path) != mine), "")
+
+
+def listens(path: str) -> bool:
+    """Whether a process listens on the unix socket at `path`. Raises OSError if that cannot be told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        try:
+            client.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except BlockingIOError:  # its queue is full
+            return True
+    return True
