@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -117,6 +118,13 @@ class MapReader:
         self._identity: tuple[int, int] | None = None
         self._page_bytes = 4096
 
+    def open(self) -> None:
+        """Open the map that is there now, so that a look needs no descriptor. Raises StoreError."""
+        try:
+            self._open()
+        except (lmdb.Error, OSError) as error:
+            raise self._trouble(error) from error
+
     def expiry(self, address: str) -> int | None:
         """The expiry stored for a canonical address or, if it is later, for its /64; None if there is neither."""
         found = [expires_at for key in keys(address) if (expires_at := self._expiry(key)) is not None]
@@ -129,11 +137,17 @@ class MapReader:
                 with self._open().begin(buffers=False) as txn:
                     value = txn.get(key.encode("ascii"))
             except (lmdb.Error, OSError) as error:
-                self.close()
-                raise StoreError(f"relay map {self.path}: cannot be read: {error}") from error
+                raise self._trouble(error) from error
             if value is not None and (expires_at := read_record(key, value)) is not None:
                 return expires_at
         return None
+
+    def _trouble(self, error: Exception) -> StoreError:
+        # What is open stays open while its file is missing or cut short: the next one may come when no descriptor is
+        # free, and its inode could have the old one's number if nobody held that.
+        if isinstance(error, lmdb.Error):
+            self.close()
+        return StoreError(f"relay map {self.path}: cannot be read: {error}")
 
     def _open(self) -> lmdb.Environment:
         status = os.stat(self.path)  # noqa: PTH116 - on the path of every lookup
@@ -141,6 +155,8 @@ class MapReader:
         if self._env is not None and identity != self._identity:
             self.close()
         if self._env is None:
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is not a file")  # opening a pipe would never end
             self._env = lmdb.open(
                 self.path, subdir=False, readonly=True, lock=False, create=False, map_size=MAP_BYTES, max_readers=1
             )

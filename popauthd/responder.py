@@ -4,7 +4,11 @@ One process, one non-blocking loop; no thread per client, no access to logs, boo
 that is silent or slow is dropped after CLIENT_SECONDS. A "no" is held for up to `hold_ms` while the map
 is looked at again, for a client that sends right after its login. Anything but a clean "yes" from the
 map is "no": missing map, garbage, a bad request. When all MAX_CLIENTS places are taken, the client that
-has waited longest is answered "no" and makes room.
+has waited longest is answered "no" and makes room. When no descriptor is left, those who are in are answered and
+the others wait in the queue; the map is kept open, also while nobody asks, as opening it would need one.
+
+LIMIT: a map that is cut short between the look at its size and the look into it kills the process (SIGBUS). Whoever
+waits gets a closed connection, which Exim takes as "no"; whatever started the responder starts it anew.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from popauthd.accepting import Accepting
 from popauthd.errors import StoreError
 from popauthd.protocol import NEED_MORE, NO, YES, Bad, Lookup, read_lookup
 from popauthd.relaymap import MapReader
@@ -28,6 +33,7 @@ log = logging.getLogger("popauthd.respond")
 CLIENT_SECONDS = 2.0
 MAX_CLIENTS = 512
 LOOK_AGAIN_SECONDS = 0.005
+OPEN_MAP_SECONDS = 1.0
 READ_BYTES = 4096
 ACCEPT_AT_ONCE = 64  # connections a turn, so that a flood of them cannot starve those already open
 
@@ -50,7 +56,6 @@ class Responder:
     def __init__(
         self, listener: socket.socket, reader: MapReader, hold_ms: int, clock: Callable[[], float] = time.time
     ) -> None:
-        self._listener = listener
         self._reader = reader
         self._hold_seconds = hold_ms / 1000
         self._clock = clock
@@ -59,19 +64,22 @@ class Responder:
         self._timers: list[tuple[float, int, _Client]] = []
         self._order = itertools.count()
         self._quiet = Quiet(log)
-        listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ)
+        self._accepting = Accepting(listener, self._selector, None, self._quiet)
+        self._open_map_at = 0.0
+        self._keep_map_open()
 
     def turn(self, at_most_seconds: float) -> None:
         """Wait for what happens next, at most so long, and serve it."""
         wait = at_most_seconds
         if self._timers:
             wait = min(wait, max(0.0, self._timers[0][0] - time.monotonic()))
-        for key, _events in self._selector.select(wait):
-            if key.fileobj is self._listener:
+        for key, _events in self._selector.select(self._accepting.wait(wait)):
+            if key.data is None:
                 self._accept()
             else:
                 self._receive(key.data)
+        self._accepting.tend()
+        self._keep_map_open()
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             client = heapq.heappop(self._timers)[2]
@@ -83,7 +91,7 @@ class Responder:
 
         Who connects from now on waits in the listener's queue for the next responder, if that gets the same socket.
         """
-        self._selector.unregister(self._listener)
+        self._accepting.close()
         while self._clients:
             self.turn(CLIENT_SECONDS)
 
@@ -94,15 +102,14 @@ class Responder:
         self._selector.close()
         self._reader.close()
 
+    def _keep_map_open(self) -> None:
+        if time.monotonic() >= self._open_map_at:
+            self._open_map_at = time.monotonic() + OPEN_MAP_SECONDS
+            with contextlib.suppress(StoreError):  # whoever asks is told
+                self._reader.open()
+
     def _accept(self) -> None:
-        for _ in range(ACCEPT_AT_ONCE):
-            try:
-                connection, _peer = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._quiet.warn("accept", f"cannot accept a client: {error.strerror}")
-                return
+        for connection in self._accepting.connections(ACCEPT_AT_ONCE):
             connection.setblocking(False)
             if len(self._clients) >= MAX_CLIENTS:
                 self._quiet.warn("full", f"more than {MAX_CLIENTS} clients at once; dropping the oldest")

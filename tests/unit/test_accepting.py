@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import resource
 import selectors
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,21 +13,9 @@ import pytest
 from popauthd.accepting import Accepting
 from popauthd.control import listen
 from popauthd.text import Quiet
+from tests.helpers import no_descriptor_left
 
 log = logging.getLogger("test")
-
-
-@contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Nothing can be opened or accepted in this process meanwhile; what is open stays."""
-    free = os.open("/dev/null", os.O_RDONLY)
-    os.close(free)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Loop:

@@ -13,7 +13,7 @@ import pytest
 from popauthd import hostlist
 from popauthd.errors import StoreError
 from popauthd.relaymap import MapReader, MapWriter, read_record, record
-from tests.helpers import ROOT, write_map
+from tests.helpers import ROOT, no_descriptor_left, write_map
 
 A, B = "192.0.2.10", "2001:db8::7"
 
@@ -64,6 +64,30 @@ def test_a_reader_notices_a_map_that_was_replaced(path: Path) -> None:
     write_map(path, {B: 200})
     assert (reader.expiry(A), reader.expiry(B)) == (None, 200)
     reader.close()
+
+
+def test_a_map_that_comes_back_or_anew_is_read_though_no_descriptor_is_left(path: Path) -> None:
+    write_map(path, {A: 100})
+    write_map(path.with_name("new.mdb"), {B: 200})
+    reader = MapReader(str(path))
+    reader.open()
+    aside = path.rename(f"{path}.aside")
+    with no_descriptor_left():
+        with pytest.raises(StoreError):
+            reader.expiry(A)
+        aside.rename(path)
+        assert reader.expiry(A) == 100
+        path.with_name("new.mdb").rename(path)
+        assert (reader.expiry(A), reader.expiry(B)) == (None, 200)
+    reader.close()
+
+
+def test_something_that_is_no_file_is_trouble_and_nobody_hangs(path: Path) -> None:
+    os.mkfifo(path)
+    reader = MapReader(str(path))
+    for look in (reader.open, lambda: reader.expiry(A)):
+        with pytest.raises(StoreError, match="not a file"):
+            look()
 
 
 @pytest.mark.parametrize("length", [0, 1, 4096, 8192, 10000])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from popauthd import accepting
 from popauthd import responder as module
 from popauthd.control import listen
 from popauthd.relaymap import MapReader
 from popauthd.responder import Responder
-from tests.helpers import write_map
+from tests.helpers import no_descriptor_left, write_map
 
 FAR = 4_000_000_000
 
@@ -164,6 +165,62 @@ def test_the_socket_is_replaced_without_a_gap(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "lookup.sock"))
     second.close()
+
+
+class Counting(socket.socket):
+    """A listener that counts how often it was asked for a connection."""
+
+    asked = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.asked += 1
+        return super().accept()
+
+
+def test_without_a_descriptor_it_does_not_spin_and_answers_those_who_are_in(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "REST_SECONDS", 3600.0)
+    running.halt()
+    listener = Counting(fileno=running.listener.detach())
+    served = Responder(listener, MapReader(str(running.map)), 0)
+    early, late = running.connect(), running.connect()
+    try:
+        served.turn(5)
+        third = running.connect()
+        with no_descriptor_left():
+            served.turn(5)
+            before = listener.asked
+            for _ in range(100):
+                served.turn(0)
+            assert listener.asked == before
+            early.sendall(b"192.0.2.10\n")
+            late.sendall(b"192.0.2.12\n")
+            served.turn(5)  # the map is open, though nobody had asked yet
+            served.turn(0)
+            assert (early.recv(100), late.recv(100)) == (b"yes", b"no")
+        third.close()
+    finally:
+        early.close()
+        late.close()
+        served.close()
+        listener.close()
+
+
+def test_a_map_that_comes_later_is_open_before_somebody_asks(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    running.halt()
+    try:
+        write_map(running.map, {"192.0.2.10": FAR})
+        with running.connect() as client:
+            running.responder._open_map_at = 0.0  # its second is over
+            running.responder.turn(5)
+            with no_descriptor_left():
+                client.sendall(b"192.0.2.10\n")
+                running.responder.turn(5)
+            assert client.recv(100) == b"yes"
+    finally:
+        running.close()
 
 
 def test_who_is_connected_is_served_before_the_responder_goes(running: Running) -> None:
