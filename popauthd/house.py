@@ -115,7 +115,9 @@ class House:
         more = (now >= self._forget_at and self.forget(now)) or more
         if self._lost_ends is not None and caught_up:
             self._lost_ends.tend(self._books, now, lambda writing: self._publisher.apply(writing))
-        self._publisher.tend(self._books)
+        for name, text in self._publisher.tend(self._books):
+            self.note(text, now)
+            self.count({name: 1})
         self._books.tend_revocations()
         self.degraded = self._books.revocations.trouble
         return more

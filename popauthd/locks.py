@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from popauthd import marks
 from popauthd.errors import Stopped, StoreError, in_the_way
+from popauthd.marks import Mark
 
 WAIT_SECONDS = 4.0  # a process of `run` that was killed goes on for up to 3 s: it looks each second, and drains for two
 LOOK_SECONDS = 0.05
@@ -32,8 +34,7 @@ def hold(path: Path, refusal: str, stopped: Callable[[], bool]) -> int:
         descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            at = _at(path)
-            if at is not None and at[:2] == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
+            if marks.at(path) == marks.of(os.fstat(descriptor)):
                 return descriptor
         except BlockingIOError as error:
             if time.monotonic() >= until:
@@ -63,28 +64,19 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _at(path: Path | str) -> tuple[int, int, int, int] | None:
-    """Which file is at `path`. With its type and time, as the inode number of a removed file is soon another's."""
-    try:
-        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - Path.lstat makes a new Path each time
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, stat.S_IFMT(found.st_mode), found.st_mtime_ns
-
-
 class Places:
     """Files that are ours as long as we run: our locks and sockets. Others may take them from us."""
 
     def __init__(self) -> None:
-        self._mine: dict[str, tuple[int, int, int, int] | None] = {}
+        self._mine: dict[str, Mark | None] = {}
 
     def add(self, path: str) -> None:
         """What is at `path` now is ours."""
-        self._mine[path] = _at(path)
+        self._mine[path] = marks.at(path)
 
     def lost(self) -> str:
         """The first path where something else or nothing is now, or ""."""
-        return next((path for path, mine in self._mine.items() if mine is None or _at(path) != mine), "")
+        return next((path for path, mine in self._mine.items() if marks.difference(mine, marks.at(path))), "")
 
 
 def listens(path: str) -> bool:

@@ -23,8 +23,10 @@ from pathlib import Path
 
 import lmdb
 
+from popauthd import marks
 from popauthd.address import keys
 from popauthd.errors import StoreBrokenError, StoreError
+from popauthd.marks import Mark
 from popauthd.sizes import map_bytes
 
 MAP_BYTES = map_bytes(1 << 30)  # address space, not disk: 1 GiB holds some 8 million addresses
@@ -53,14 +55,60 @@ class MapWriter:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._lock = f"{path}-lock"
+        self._env: lmdb.Environment | None = None
+        self._left: tuple[Mark | None, Mark | None] = (None, None)  # map and lock as we left them
+        self._open()
+
+    def _open(self) -> None:
         try:
             self._env = lmdb.open(
-                path, map_size=MAP_BYTES, subdir=False, mode=FILE_MODE, sync=False, metasync=False, max_readers=16
+                self.path, map_size=MAP_BYTES, subdir=False, mode=FILE_MODE, sync=False, metasync=False, max_readers=16
             )
             # The lock file gets the map's mode from LMDB; Exim's user has no business in it.
-            Path(f"{path}-lock").chmod(0o600)
+            Path(self._lock).chmod(0o600)
         except (lmdb.Error, OSError) as error:
-            raise StoreError(f"relay map {path}: cannot be opened: {error}") from error
+            raise StoreError(f"relay map {self.path}: cannot be opened: {error}") from error
+        self._left = (marks.at(self.path), marks.at(self._lock))
+
+    def lost(self) -> str:
+        """What somebody else did to the file or to LMDB's lock file beside it, or "".
+
+        Writing then would reach nobody, or, where a file was cut short, end the process (SIGBUS).
+        LIMIT: that can still happen between this look and a write; the next start makes the map anew.
+        """
+        if what := marks.difference(self._left[0], marks.at(self.path)):
+            return what
+        before, now = self._left[1], marks.at(self._lock)
+        if before is None or now is None or (now.inode, now.size) != (before.inode, before.size):
+            return "lost its lock file"  # its time tells nothing: LMDB writes to it through memory
+        return ""
+
+    def remake(self, entries: Iterable[tuple[str, int]]) -> int:
+        """Put a new file in the place of one that was lost, with these entries; returns how many.
+
+        Raises StoreError, and is still lost then.
+        """
+        self._give_up()
+        try:
+            for path in (self.path, self._lock):
+                Path(path).unlink(missing_ok=True)  # not opened: a strange file can end the process
+        except OSError as error:
+            raise StoreError(f"relay map {self.path}: is in the way and cannot be removed: {error.strerror}") from error
+        self._open()
+        try:
+            return self.replace(entries)
+        except StoreError:
+            self._left = (None, None)
+            raise
+
+    def _give_up(self) -> None:
+        """Close the file that was lost. Closing touches the lock file, which must have its size again for that."""
+        before, now = self._left[1], marks.at(self._lock)
+        if before is not None and now is not None and now.inode == before.inode and now.size < before.size:
+            with contextlib.suppress(OSError):
+                os.truncate(self._lock, before.size)
+        self.close()
 
     def apply(self, changes: Mapping[str, int | None], *, cleared: bool = False) -> None:
         """Publish changes in one transaction: an expiry to put, None to take the address out.
@@ -80,30 +128,51 @@ class MapWriter:
                 else:
                     txn.put(key, record(address, expires_at))
 
-    def replace(self, entries: Iterable[tuple[str, int]]) -> None:
-        """Make the map hold exactly these entries, in one transaction: readers see the old or the new."""
+    def replace(self, entries: Iterable[tuple[str, int]]) -> int:
+        """Make the map hold exactly these entries, in one transaction: readers see the old or the new.
+
+        Returns how many there are.
+        """
+        number = 0
         with self._writing() as txn:
-            txn.drop(self._env.open_db(txn=txn), delete=False)
+            txn.drop(self._opened().open_db(txn=txn), delete=False)
             for address, expires_at in entries:  # not sorted: the books give them in order, and there may be many
                 txn.put(address.encode("ascii"), record(address, expires_at))
+                number += 1
+        return number
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[lmdb.Transaction]:
         try:
-            with self._env.begin(write=True) as txn:
+            with self._opened().begin(write=True) as txn:
                 yield txn
         except lmdb.PanicError as error:
             raise StoreBrokenError(f"relay map {self.path}: LMDB gave up on it: {error}") from error
         except lmdb.Error as error:
             raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
+        finally:
+            self._remember()
+
+    def _remember(self) -> None:
+        """How we left the file; of one that came into its place meanwhile `lost` tells."""
+        before, now = self._left[0], marks.at(self.path)
+        if before is not None and now is not None and (now.device, now.inode) == (before.device, before.inode):
+            self._left = (now, self._left[1])
+
+    def _opened(self) -> lmdb.Environment:
+        if self._env is None:
+            raise StoreError(f"relay map {self.path}: was lost, and is not made again yet")
+        return self._env
 
     def check_readers(self) -> int:
         """Free the slots of readers that died; returns how many."""
-        return int(self._env.reader_check())
+        return int(self._opened().reader_check())
 
     def close(self) -> None:
-        """Close the file; the object is of no use afterwards."""
-        self._env.close()
+        """Close the file."""
+        if self._env is not None:
+            self._env.close()
+        self._env = None
 
 
 class MapReader:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "popauthd"
 
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist", "sizes", "cut", "own"),
+    ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist", "sizes", "cut", "own", "marks"),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http", "asuser", "accepting"),
     ("relaymap", "books", "sources", "hostlist", "heal", "control", "userfile", "eximsetup", "notify", "dovecotconf", "locks"),
     ("batch", "lostends", "publisher", "house", "watcher", "responder", "machine", "asking"),
