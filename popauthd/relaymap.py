@@ -25,7 +25,7 @@ import lmdb
 
 from popauthd import marks
 from popauthd.address import keys
-from popauthd.errors import StoreBrokenError, StoreError
+from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
 from popauthd.marks import Mark
 from popauthd.sizes import map_bytes
 
@@ -117,9 +117,17 @@ class MapWriter:
         """
         if not changes and not cleared:
             return
+        try:
+            self._apply(changes, cleared=cleared)
+        except StoreFullError:
+            if not self._grow():
+                raise
+            self._apply(changes, cleared=cleared)
+
+    def _apply(self, changes: Mapping[str, int | None], *, cleared: bool) -> None:
         with self._writing() as txn:
             if cleared:
-                txn.drop(self._env.open_db(txn=txn), delete=False)
+                txn.drop(self._opened().open_db(txn=txn), delete=False)
             for address in sorted(changes):
                 expires_at = changes[address]
                 key = address.encode("ascii")
@@ -127,6 +135,14 @@ class MapWriter:
                     txn.delete(key)
                 else:
                     txn.put(key, record(address, expires_at))
+
+    def _grow(self) -> bool:
+        """Give the map twice the address space; False if this machine has no more. Readers see it and open it anew."""
+        size = int(self._opened().info()["map_size"])
+        larger = map_bytes(2 * size)
+        if larger > size:
+            self._opened().set_mapsize(larger)
+        return larger > size
 
     def replace(self, entries: Iterable[tuple[str, int]]) -> int:
         """Make the map hold exactly these entries, in one transaction: readers see the old or the new.
@@ -148,6 +164,8 @@ class MapWriter:
                 yield txn
         except lmdb.PanicError as error:
             raise StoreBrokenError(f"relay map {self.path}: LMDB gave up on it: {error}") from error
+        except lmdb.MapFullError as error:
+            raise StoreFullError(f"relay map {self.path}: cannot be written: it is full") from error
         except lmdb.Error as error:
             raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
         finally:

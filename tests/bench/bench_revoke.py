@@ -60,7 +60,8 @@ def main(grants: int) -> None:
             if arguments[0] == "check":
                 first = seconds  # the second of them counts
             said = (done.stdout or done.stderr).decode().splitlines()[0]
-            print(f"{' '.join(arguments):24} {seconds:6.2f} s  x {seconds / first:5.2f}  exit {done.returncode}  {said}")
+            shown = f"{' '.join(arguments):24} {seconds:6.2f} s  x {seconds / first:5.2f}"
+            print(f"{shown}  exit {done.returncode}  {said}")
         installation.close()
 
 
