@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from popauthd.books import Books, Rules
+from popauthd.books import DATABASES, SCHEMA, Books, Rules
 from popauthd.books.revocations import Revocation, RevocationFile, later
+from popauthd.heal import heal
 from popauthd.model import Grant
+from tests.books import unpack
 
 A, B = "192.0.2.10", "2001:db8::7"
 NOW = 1_795_467_600
@@ -127,8 +131,45 @@ def test_a_name_that_was_cut_is_every_user_that_it_may_be(books: Books, user: st
         assert (writing.grant(login(NOW + 1, user=user, now=NOW + 1), NOW + 1) == "revoked") is ends
 
 
+def older(path: Path) -> None:
+    """Books of the schema before: they know of other revocations, and not of this one."""
+    path.unlink()
+    unpack(2, path)
+
+
+HARM: list[tuple[str, Callable[[Path], object]]] = [
+    ("missing", lambda path: path.unlink()),
+    ("empty", lambda path: path.write_bytes(b"")),
+    ("zeroed", lambda path: path.write_bytes(bytes(path.stat().st_size))),
+    ("truncated", lambda path: os.truncate(path, path.stat().st_size // 2)),
+    ("random", lambda path: path.write_bytes(random.Random(7).randbytes(path.stat().st_size))),
+    ("random within", lambda path: path.write_bytes(path.read_bytes()[:8192] + random.Random(7).randbytes(90_000))),
+    ("of an older version", older),
+]
+
+
+@pytest.mark.parametrize("harm", [row[1] for row in HARM], ids=[row[0] for row in HARM])
 @each_way
-def test_it_outlives_the_books(path: Path, revoke: Callable[..., object]) -> None:
+def test_it_outlives_books_that_come_to_harm(
+    path: Path, revoke: Callable[..., object], harm: Callable[[Path], object]
+) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.grant(login(), NOW)
+        revoke(writing, NOW + 5)
+    books.close()
+    harm(path)
+    path.with_name("books.mdb-lock").unlink(missing_ok=True)
+    heal(str(path), DATABASES, SCHEMA.decode())
+    again = Books(str(path))
+    with again.writing() as writing:
+        assert writing.grant(login(NOW + 4, now=NOW + 9), NOW + 9) == "revoked"
+        assert writing.grant(login(NOW + 6, now=NOW + 9), NOW + 9) == ""
+    again.close()
+
+
+@each_way
+def test_it_ends_logins_stamped_ahead_in_new_books_too(path: Path, revoke: Callable[..., object]) -> None:
     books = Books(str(path))
     with books.writing() as writing:
         writing.grant(login(NOW + 60), NOW)
