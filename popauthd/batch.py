@@ -113,7 +113,7 @@ def _enter(step: Step, writing: Writing, now: int, entered: Entered) -> str:
         refusal = Refusal(reason, grant.login_at, grant.address, grant.user, grant.format)
         writing.refuse(refusal)
         entered.refused.append(refusal)
-    elif new:
+    elif new and writing.expiry(grant.address) is not None:
         entered.opened.append(grant)
     return reason
 

@@ -207,8 +207,8 @@ class House:
             self._judge_due = False  # not before: a full disk must not leave excluded users what stands
 
     def _judge_again(self, writing: Writing, now: int) -> None:
+        """A login that stands is judged by the limits of today, if they have changed since it was judged."""
         writing.set_own_addresses(self._own)
-        """A login that stands ends when the administrator has excluded its user or its address since."""
         rules = self._books.rules
         print_of_all = fingerprint(self.limits) + f" {rules.shared_users} {rules.hold_seconds}"
         unjudged = writing.take_unjudged()

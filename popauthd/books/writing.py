@@ -176,7 +176,7 @@ class Writing(Sessions):
                 if expires_at < row.expires_at or expires_at <= now or lifetime_seconds < row.lifetime_seconds:
                     shorter.append((row, expires_at, lifetime_seconds))
                 users += row.logins if row.expires_at > now else 0
-            if users > self.rules.shared_users:
+            if 0 < self.rules.shared_users < users:
                 addresses.add(address)
         for row, expires_at, lifetime_seconds in shorter:
             key = login_key(row.address, row.user)

@@ -97,6 +97,14 @@ def test_a_login_read_late_whose_session_has_ended_grants_what_is_left(books: Bo
     assert expiry_and_held(books) == (NOW + 7100 + 900, 0)
 
 
+def test_a_login_read_again_is_not_told_as_a_grant_where_it_opens_nothing(tmp_path: Path) -> None:
+    books = Books(str(tmp_path / "shared.mdb"), Rules(shared_users=1))
+    enter(books, LOGIN, replace(LOGIN, user="bob"))
+    _, entered = enter(books, LOGIN)
+    assert entered.opened == []
+    books.close()
+
+
 def test_entering_a_batch_again_after_a_failure_gives_the_same(books: Books) -> None:
     batch = Batch("log", b"place")
     batch.learn([LOGIN, replace(LOGIN, address="::1")], LIMITS, NOW, holding=True, twice=None)
