@@ -184,7 +184,9 @@ class Reading:
         """
         networks = []
         for key, expires_at in self.published():
-            if key.endswith("/64"):
+            if ":" not in key:  # most of them, and there may be a million
+                yield key, expires_at
+            elif key.endswith("/64"):
                 networks.append(key)
             else:
                 others = (self.expiry(other) or 0 for other in keys(key)[1:])
