@@ -10,7 +10,7 @@ from typing import Any
 
 from popauthd import __version__, address
 from popauthd.books import Reading
-from popauthd.errors import UsageError
+from popauthd.errors import StoreError, UsageError
 from popauthd.policy import REASONS, lifetime, never_reason
 from popauthd.text import safe
 from popauthd.watcher import Watcher
@@ -64,7 +64,12 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
         writing.count({"revoked": closed}, now)
         watcher.publisher.apply(writing)
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
-    return {"revoked_at": now, "addresses": closed, "warning": watcher.books.revocations.trouble}
+    warnings = [watcher.books.revocations.trouble]
+    try:  # whoever is told that it was done may stop us right after that: no later look would write it
+        watcher.publisher.write_host_list(watcher.books)
+    except StoreError as error:
+        warnings.append(f"{error}; until it is, Exim lets relay whom it names, where it asks the host list")
+    return {"revoked_at": now, "addresses": closed, "warning": "; ".join(filter(None, warnings))}
 
 
 COMMANDS: dict[str, Command] = {"status": status, "grant": grant, "revoke": revoke}

@@ -58,14 +58,19 @@ class Publisher:
             lost = self._host_list.lost() if self._host_list is not None else ""
             self._mend_map(books)
         if self._host_list is not None and self._host_list.due():
-            with books.reading() as reading:  # streamed: the list may be long
-                self._host_list.write(() if self.dry_run else reading.host_list())
+            self.write_host_list(books)
             if lost:
                 self._news.append(("hostlist.remade", f"host list {self._host_list.path} {lost}; made again"))
         if self._trouble is not None:
             raise self._trouble
         news, self._news = self._news, []
         return news
+
+    def write_host_list(self, books: Books) -> None:
+        """Write the host list at once if it is not what the books say."""
+        if self._host_list is not None and self._host_list.stale:
+            with books.reading() as reading:  # streamed: the list may be long
+                self._host_list.write(() if self.dry_run else reading.host_list())
 
     def _mend_map(self, books: Books) -> None:
         self._lost_map = self._lost_map or self._map.lost()

@@ -44,6 +44,10 @@ SHORT: tuple[tuple[str, list[Step]], ...] = (
             ("revoke", "address", address), ("grant", address, 604800), ("revoke", "address", address))
           for hurried in (("hurry",), step)),
         ("start",)]),
+    ("killed as soon as a revocation is answered", [
+        *opening(0),
+        *(step for address in (A, B) for step in (
+            ("login", address, "anna"), ("hurry",), ("revoke", "address", address), ("kill", "watch"), ("start",)))]),
     ("stopping while starting keeps revocations", [
         *opening(0), ("login", A, "anna"), ("login", B, "bert@example.org"), ("revoke", "address", A),
         ("revoke", "user", "bert@example.org"), ("stop while starting",), ("start",)]),

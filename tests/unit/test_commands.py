@@ -11,6 +11,7 @@ import pytest
 from popauthd.books import Books, Rules
 from popauthd.commands import handle
 from popauthd.errors import UsageError
+from popauthd.hostlist import HostList
 from popauthd.house import House
 from popauthd.model import Login
 from popauthd.policy import Limits
@@ -29,7 +30,8 @@ class World:
         self.now = NOW
         self.map = str(directory / "relay.mdb")
         books = Books(str(directory / "books.mdb"), Rules(hold_seconds=3600))
-        publisher = Publisher(MapWriter(self.map))
+        self.listed = directory / "relay-hosts"
+        publisher = Publisher(MapWriter(self.map), HostList(str(self.listed)))
         house = House(books, publisher, Limits(), clock_offset=lambda: self.now - 1000)
         self.watcher = Watcher(books, publisher, house, [], pushed=True, clock=lambda: self.now)
         self.watcher.start()
@@ -136,3 +138,23 @@ def test_what_is_granted_right_after_the_clock_was_set_back_stays(world: World) 
     world.ask("grant", address=A)
     world.watcher.turn()
     assert world.relays(A)
+
+
+@pytest.mark.parametrize("whom", [{"address": A}, {"user": "anna"}, {"what": "all"}], ids=["address", "user", "all"])
+def test_a_revocation_is_answered_when_the_host_list_names_nobody_who_was_revoked(
+    world: World, whom: dict[str, str]
+) -> None:
+    assert world.login(A)
+    world.ask("grant", address="192.0.2.11")
+    world.watcher.publisher.write_host_list(world.watcher.books)
+    assert f"{A}: " in world.listed.read_text()
+    assert world.ask("revoke", **whom)["warning"] == ""
+    assert f"{A}: " not in world.listed.read_text()
+    assert ("192.0.2.11: " in world.listed.read_text()) is ("what" not in whom)
+
+
+def test_a_host_list_that_cannot_be_written_is_told(world: World) -> None:
+    assert world.login(A)
+    world.listed.with_name("relay-hosts.new").mkdir()
+    assert "host list" in world.ask("revoke", address=A)["warning"]
+    assert not world.relays(A)
