@@ -65,8 +65,9 @@ def grant(machine: Machine, address: str, seconds: int) -> None:
 
 
 def revoke(machine: Machine, kind: str, whom: str = "") -> None:
+    asked = machine.now()
     if machine.asked({"command": "revoke", **({"what": "all"} if kind == "all" else {kind: whom})}):
-        machine.truth.revoked(kind, whom, machine.now())
+        machine.truth.revoked(kind, whom, asked, machine.now())
 
 
 def step(machine: Machine, seconds: int) -> None:

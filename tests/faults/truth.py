@@ -92,6 +92,7 @@ class _Revocation(NamedTuple):
     kind: str
     whom: str
     at: int
+    answered: int
     frame: int
 
     def covers(self, login: Login) -> bool:
@@ -115,7 +116,7 @@ class Truth:
         """A line was written; a watcher that runs may read it at once."""
         login.frame = now.frame
         for revocation in filter(lambda one: one.covers(login), self._revocations):
-            login.doubtful |= min(login.stamp, now.wall) <= revocation.at + 1
+            login.doubtful |= min(login.stamp, now.wall) <= revocation.answered + 1
             login.revoked |= login.stamp <= revocation.at and revocation.frame == now.frame
         if self.up:
             self._read(login, now)
@@ -128,9 +129,9 @@ class Truth:
             Login(address, "", int(now.wall), lifetime=seconds, began=now.true, ends=ends, sure_until=ends, seen=True)
         )
 
-    def revoked(self, kind: str, whom: str, now: Moment) -> None:
-        """The administrator revoked an "address", a "user" or "all", and popauthctl said that it was done."""
-        revocation = _Revocation(kind, whom, int(now.wall), now.frame)
+    def revoked(self, kind: str, whom: str, asked: Moment, now: Moment) -> None:
+        """The administrator asked to revoke an "address", a "user" or "all", and now it is answered that it is done."""
+        revocation = _Revocation(kind, whom, int(asked.wall), int(now.wall), now.frame)
         self._revocations.append(revocation)
         for login in filter(revocation.covers, self.logins):
             login.sure_until = NEVER
