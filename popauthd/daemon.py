@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
 import selectors
@@ -144,18 +145,19 @@ def respond(settings: config.Config, parent: int) -> None:
 
 def run(settings: config.Config, arguments: Sequence[str]) -> None:
     """Run watcher and responder as children; when one ends, stop the other. Raises PopauthdError then."""
-    prepare(settings)
     watched = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     isolated = ["-I"] if sys.flags.isolated else []  # as installed: no module of the current directory
+    unblock = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, watched)
     command = [sys.executable, *isolated, "-m", "popauthd", *arguments, "--parent", str(os.getpid())]
-    children = {
-        part: subprocess.Popen([*command, part], preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, watched))
-        for part in ("watch", "respond")
-    }
-    log.info("started %s", ", ".join(f"{part} pid={child.pid}" for part, child in children.items()))
+    children: dict[str, subprocess.Popen[bytes]] = {}
+    died = None
     try:
-        died = None
+        with starting(settings):
+            prepare(settings)
+            for part in ("watch", "respond"):
+                children[part] = subprocess.Popen([*command, part], preexec_fn=unblock)
+        log.info("started %s", ", ".join(f"{part} pid={child.pid}" for part, child in children.items()))
         while died is None and signal.sigwait(watched) == signal.SIGCHLD:
             died = next((part for part, child in children.items() if child.poll() is not None), None)
     finally:
@@ -168,8 +170,11 @@ def run(settings: config.Config, arguments: Sequence[str]) -> None:
                 child.kill()
                 child.wait()
     if died is not None:
-        error = PopauthdError(f"{died} ended with {children[died].returncode}; stopped the other part as well")
-        error.exit_code = max(children[died].returncode, 1)
+        status = children[died].returncode
+        how = f"with {status}" if status >= 0 else f"by signal {-status}"
+        error = PopauthdError(f"{died} ended {how}; stopped the other part as well, nobody is answered now")
+        if status > 0:
+            error.exit_code = status
         raise error
 
 

@@ -54,6 +54,19 @@ class Installation:
         self.processes.append(process)
         return process
 
+    def respond_on(self, listener: socket.socket) -> subprocess.Popen[bytes]:
+        """Start `popauthd respond` and hand it a listening socket, as systemd does; its log goes to respond.err."""
+        code = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3)\n"
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n"
+            "os.execv(sys.executable, [sys.executable, '-m', 'popauthd', '--config', sys.argv[2], 'respond'])"
+        )
+        command = [sys.executable, "-c", code, str(listener.fileno()), str(self.config)]
+        with (self.directory / "respond.err").open("ab") as errors:
+            process = subprocess.Popen(command, cwd=ROOT, stderr=errors, pass_fds=[listener.fileno()])
+        self.processes.append(process)
+        return process
+
     def ready(self) -> None:
         """Wait until watcher and responder answer; the watcher has opened its logs by then."""
         for name in ("control.sock", "lookup.sock"):

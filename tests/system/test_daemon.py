@@ -174,8 +174,9 @@ def test_run_stops_cleanly(running: Installation, number: signal.Signals) -> Non
 
 @pytest.mark.parametrize("part", ["watch", "respond"])
 def test_run_ends_if_one_part_dies(running: Installation, part: str) -> None:
-    os.kill(part_pid(running, part), signal.SIGKILL)
-    assert running.processes[0].wait(30) != 0
+    os.kill(part_pid(running, part), signal.SIGBUS)
+    assert running.processes[0].wait(30) == 70
+    assert f"{part} ended by signal 7" in running.errors("run")
     assert running.ask(A) == ""
 
 

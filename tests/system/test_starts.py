@@ -186,21 +186,6 @@ def test_a_second_watcher_on_the_same_books_in_another_run_dir_refuses(first: In
     assert identities(first.directory / "state") == before
 
 
-def respond_on(installation: Installation, listener: socket.socket) -> subprocess.Popen[bytes]:
-    """A responder that was handed a listening socket, as systemd hands it over."""
-    code = (
-        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
-        "os.execv(sys.executable, [sys.executable, '-m', 'popauthd', '--config', sys.argv[2], 'respond'])"
-    )
-    with (installation.directory / "respond.err").open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(listener.fileno()), str(installation.config)],
-            cwd=ROOT, stderr=errors, pass_fds=[listener.fileno()],
-        )  # fmt: skip
-    installation.processes.append(process)
-    return process
-
-
 @pytest.fixture
 def handed(installation: Installation) -> Iterator[socket.socket]:
     """A listening socket at the place of the lookup socket, ours as it would be systemd's."""
@@ -214,10 +199,10 @@ def handed(installation: Installation) -> Iterator[socket.socket]:
 def test_a_second_responder_with_a_socket_handed_over_refuses(
     installation: Installation, handed: socket.socket
 ) -> None:
-    respond_on(installation, handed)
+    installation.respond_on(handed)
     eventually(lambda: "answering on" in installation.errors("respond"), "the first answers")
     before = identities(installation.run_dir)
-    for second in (respond_on(installation, handed), installation.start("respond")):
+    for second in (installation.respond_on(handed), installation.start("respond")):
         assert second.wait(30) == 74
     assert identities(installation.run_dir) == before
     assert installation.start("run").wait(30) == 74
@@ -237,14 +222,14 @@ def test_a_responder_does_not_take_the_place_of_a_socket_that_another_process_ho
 def test_a_responder_that_systemd_starts_again_waits_for_the_one_that_ends(
     installation: Installation, handed: socket.socket
 ) -> None:
-    old = respond_on(installation, handed)
+    old = installation.respond_on(handed)
     eventually(lambda: "answering on" in installation.errors("respond"), "the first answers")
     with socket.socket(socket.AF_UNIX) as slow:
         slow.settimeout(20)
         slow.connect(str(installation.run_dir / "lookup.sock"))
         eventually(lambda: Path(f"/proc/{old.pid}/fd").exists(), "it runs")
         old.send_signal(signal.SIGTERM)
-        new = respond_on(installation, handed)
+        new = installation.respond_on(handed)
         assert slow.recv(100) == b"no", "who had connected is served to the end"
     assert old.wait(20) == 0
     assert installation.ask(A) == "no"
