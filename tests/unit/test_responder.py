@@ -55,6 +55,11 @@ class Running:
         self._thread.join()
         self.responder.turn(0)
 
+    def successor(self, listener: socket.socket) -> Responder:
+        """Another responder on the same map, which LMDB does not open twice in one process."""
+        self.responder._reader.close()
+        return Responder(listener, MapReader(str(self.map)), 0)
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -183,7 +188,7 @@ def test_without_a_descriptor_it_does_not_spin_and_answers_those_who_are_in(
     monkeypatch.setattr(accepting, "REST_SECONDS", 3600.0)
     running.halt()
     listener = Counting(fileno=running.listener.detach())
-    served = Responder(listener, MapReader(str(running.map)), 0)
+    served = running.successor(listener)
     early, late = running.connect(), running.connect()
     try:
         served.turn(5)
@@ -236,7 +241,7 @@ def test_who_connects_while_it_goes_waits_for_the_next(running: Running) -> None
     running.responder.drain()
     with running.connect() as early:
         early.sendall(b"192.0.2.10\n")
-        successor = Responder(running.listener, MapReader(str(running.map)), 0)
+        successor = running.successor(running.listener)
         successor.turn(5)
         assert early.recv(100) == b"yes"
         successor.close()
