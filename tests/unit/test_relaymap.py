@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import lmdb
@@ -43,6 +45,54 @@ def test_the_map_is_what_its_page_says(path: Path) -> None:
         assert dict(txn.cursor()) == {b"192.0.2.10": b"1795469400 192.0.2.10", b"2001:db8::7": b"5 2001:db8::7"}
     assert path.stat().st_mode & 0o777 == 0o640
     assert Path(f"{path}-lock").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("own", "net"), [(100, 200), (200, 100), (None, 200), (200, None)])
+def test_the_later_expiry_counts_of_an_address_and_its_network(path: Path, own: int | None, net: int | None) -> None:
+    write_map(path, {B: own, "2001:db8::/64": net, "2001:db8:0:1::/64": 900})
+    reader = MapReader(str(path))
+    assert reader.expiry(B) == 200
+    assert reader.expiry("2001:db8::8") == net
+    reader.close()
+
+
+def test_an_expiry_of_twelve_digits_can_be_read_and_one_of_none_or_thirteen_not() -> None:
+    assert read_record(A, b"999999999999 192.0.2.10") == 999_999_999_999
+    assert read_record(A, b" 192.0.2.10") is None
+    assert read_record("2001:db8::/64", record("2001:db8::/64", 7)) == 7
+
+
+def test_the_slots_of_readers_that_died_are_freed(path: Path) -> None:
+    writer = MapWriter(str(path))
+    code = (
+        "import lmdb, os, sys; env = lmdb.open(sys.argv[1], subdir=False, readonly=True)\n"
+        "txn = env.begin(); txn.get(b'x'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert [writer.check_readers(), writer.check_readers()] == [1, 0]
+    writer.close()
+
+
+def test_no_change_is_no_transaction(path: Path) -> None:
+    writer = MapWriter(str(path))
+    before = path.stat()
+    writer.apply({})
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    writer.close()
+
+
+def test_replacing_says_how_many_there_are(path: Path) -> None:
+    writer = MapWriter(str(path))
+    assert [writer.replace([]), writer.replace([(A, 1), (B, 2)])] == [0, 2]
+    writer.close()
+
+
+def test_a_writer_that_is_closed_says_so(path: Path) -> None:
+    writer = MapWriter(str(path))
+    writer.close()
+    writer.close()
+    with pytest.raises(StoreError, match="not made again yet"):
+        writer.apply({A: 1})
 
 
 def test_a_reader_sees_changes_made_by_another_process(path: Path) -> None:
@@ -185,3 +235,44 @@ def test_a_full_map_grows_and_its_readers_follow(tmp_path: Path) -> None:
     assert reader.expiry("10.0.19.135") == 4_000_000_000
     reader.close()
     writer.close()
+
+
+def test_a_line_of_the_list_quotes_what_has_a_colon() -> None:
+    assert hostlist.line(A, 5) == "192.0.2.10: 5\n"
+    assert hostlist.line("2001:db8::/64", 5) == '"2001:db8::/64": 5\n'
+
+
+def test_a_list_that_was_half_written_when_its_watcher_died_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "relay-hosts"
+    (tmp_path / "relay-hosts.new").write_text("192.0.2.99: 99999999999\n" * 9)
+    hostlist.write(str(path), [(A, 5)])
+    assert path.read_text() == "192.0.2.10: 5\n"
+
+
+def test_a_link_in_the_new_lists_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("keep")
+    (tmp_path / "relay-hosts.new").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="cannot be written"):
+        hostlist.write(str(tmp_path / "relay-hosts"), [(A, 5)])
+    assert (tmp_path / "elsewhere").read_text() == "keep"
+
+
+def test_a_list_that_takes_long_to_write_is_not_written_again_at_once(tmp_path: Path) -> None:
+    listed = hostlist.HostList(str(tmp_path / "relay-hosts"))
+    assert listed.due(), "at a start"
+
+    def slow() -> Iterator[tuple[str, int]]:
+        time.sleep(0.2)
+        yield A, 5
+
+    listed.write(slow())
+    assert not listed.stale
+    listed.stale = True
+    assert not listed.due()
+    assert listed._not_before - time.monotonic() > 1, "writing takes at most a tenth of the time"
+    listed._not_before = 0.0
+    assert listed.due()
+
+
+def test_a_list_that_was_not_written_yet_is_not_lost(tmp_path: Path) -> None:
+    assert hostlist.HostList(str(tmp_path / "relay-hosts")).lost() == ""

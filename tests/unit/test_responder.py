@@ -124,6 +124,63 @@ def test_more_clients_than_places_cost_the_oldest_theirs(running: Running, monke
         connection.close()
 
 
+def test_as_many_clients_as_places_are_all_kept_and_one_more_costs_the_oldest_alone(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_CLIENTS", 4)
+    running.halt()
+    clients = [running.connect() for _ in range(4)]
+    running.responder.turn(5)
+    assert len(running.responder._clients) == 4
+    clients.append(running.connect())
+    running.responder.turn(5)
+    assert clients[0].recv(100) == b"no"
+    for client in clients[1:]:
+        client.sendall(b"192.0.2.10\n")
+    running.responder.turn(5)
+    assert [client.recv(100) for client in clients[1:]] == [b"yes"] * 4
+    for client in clients:
+        client.close()
+
+
+def test_a_flood_of_connections_is_accepted_in_turns(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ACCEPT_AT_ONCE", 3)
+    running.halt()
+    clients = [running.connect() for _ in range(5)]
+    for expected in (3, 5):
+        running.responder.turn(5)
+        assert len(running.responder._clients) == expected
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize(("now", "reply"), [(999.999, b"yes"), (1000.0, b"no"), (1000.001, b"no")])
+def test_an_entry_ends_at_its_expiry(tmp_path: Path, now: float, reply: bytes) -> None:
+    write_map(tmp_path / "relay.mdb", {"192.0.2.10": 1000})
+    with listen(str(tmp_path / "socket"), 0o600) as listener, socket.socket(socket.AF_UNIX) as client:
+        served = Responder(listener, MapReader(str(tmp_path / "relay.mdb")), 0, clock=lambda: now)
+        client.connect(str(tmp_path / "socket"))
+        client.sendall(b"192.0.2.10\n")
+        served.turn(5)
+        assert client.recv(100) == reply
+        served.close()
+
+
+def test_trouble_with_the_map_is_logged_and_is_a_no(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    running = Running(tmp_path)
+    assert [running.ask(b"192.0.2.10\n") for _ in range(3)] == [b"no"] * 3
+    running.close()
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"answering no: relay map {running.map}: cannot be read")
+
+
+def test_closing_answers_no_to_whoever_is_in(running: Running) -> None:
+    with running.connect() as waiting:
+        running.halt()
+        running.responder.close()
+        assert waiting.recv(100) == b"no"
+
+
 def test_a_missing_map_is_no_and_its_coming_is_noticed(tmp_path: Path) -> None:
     running = Running(tmp_path)
     try:
