@@ -25,7 +25,7 @@ import lmdb
 
 from popauthd import marks
 from popauthd.address import keys
-from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
+from popauthd.errors import StoreBrokenError, StoreError
 from popauthd.marks import Mark
 from popauthd.sizes import map_bytes
 
@@ -45,6 +45,10 @@ def read_record(address: str, value: bytes) -> int | None:
     if match is None or match[2] != address.encode("ascii"):
         return None
     return int(match[1])
+
+
+class MapFullError(StoreError):
+    """The map fills the address space it was given."""
 
 
 class MapWriter:
@@ -119,7 +123,7 @@ class MapWriter:
             return
         try:
             self._apply(changes, cleared=cleared)
-        except StoreFullError:
+        except MapFullError:
             if not self._grow():
                 raise
             self._apply(changes, cleared=cleared)
@@ -165,7 +169,7 @@ class MapWriter:
         except lmdb.PanicError as error:
             raise StoreBrokenError(f"relay map {self.path}: LMDB gave up on it: {error}") from error
         except lmdb.MapFullError as error:
-            raise StoreFullError(f"relay map {self.path}: cannot be written: it is full") from error
+            raise MapFullError(f"relay map {self.path}: cannot be written: it is full") from error
         except lmdb.Error as error:
             raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
         finally:

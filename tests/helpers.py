@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from popauthd.address import keys
+from popauthd.relaymap import MapWriter, read_record
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -50,3 +53,10 @@ def no_descriptor_left() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def published_expiry(writer: MapWriter, address: str) -> int | None:
+    """What a map answers for a canonical address, asked of the process that writes it: newer LMDB opens a file once."""
+    with writer._opened().begin() as txn:
+        found = [read_record(key, txn.get(key.encode(), b"")) for key in keys(address)]
+    return max((expires_at for expires_at in found if expires_at is not None), default=None)

@@ -16,8 +16,9 @@ from popauthd.house import House
 from popauthd.model import Login
 from popauthd.policy import Limits
 from popauthd.publisher import Publisher
-from popauthd.relaymap import MapReader, MapWriter
+from popauthd.relaymap import MapWriter
 from popauthd.watcher import Watcher
+from tests.helpers import published_expiry
 
 A, SIX = "192.0.2.10", "2001:db8:1:2::7"
 NOW = 1_795_467_600
@@ -43,9 +44,7 @@ class World:
         return handle(self.watcher, {"command": command, **request})
 
     def relays(self, address: str) -> bool:
-        reader = MapReader(self.map)
-        expires_at = reader.expiry(address)
-        reader.close()
+        expires_at = published_expiry(self.watcher.publisher._map, address)
         return expires_at is not None and expires_at > self.now
 
 

@@ -17,8 +17,9 @@ from popauthd.house import House
 from popauthd.model import Grant, Login
 from popauthd.policy import Limits, decide
 from popauthd.publisher import Publisher
-from popauthd.relaymap import MapReader, MapWriter
+from popauthd.relaymap import MapWriter
 from popauthd.userlist import parse
+from tests.helpers import published_expiry
 
 A, B, C = "192.0.2.10", "192.0.2.11", "2001:db8::7"
 NOW = 1_795_467_600
@@ -114,10 +115,7 @@ class World:
 
     def left(self, address: str = A) -> int:
         """For how many seconds more the map lets an address relay."""
-        reader = MapReader(str(self.directory / "relay.mdb"))
-        expires_at = reader.expiry(address)
-        reader.close()
-        return max(0, (expires_at or 0) - self.now)
+        return max(0, (published_expiry(self.publisher._map, address) or 0) - self.now)
 
 
 @pytest.fixture
