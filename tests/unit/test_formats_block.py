@@ -204,46 +204,6 @@ def test_a_block_keeps_the_order_of_its_lines() -> None:
     assert [event.user for event in events] == [f"u{number}@example.org" for number in range(50)]
 
 
-NEAR = [
-    ("user in UTF-8", LINE.replace(b"alice", "j\u00fcrgen".encode()), Login),
-    ("user in no encoding", LINE.replace(b"alice", b"\xfc\xff"), Login),
-    ("IPv6", LINE.replace(b"192.0.2.10", b"2001:DB8::7").replace(b"198.51.100.5", b"2001:db8::1"), Login),
-    ("rip is no address", LINE.replace(b"192.0.2.10", b"192.0.2.010"), Refusal),
-    ("lip is no address", LINE.replace(b"198.51.100.5", b"198.51.100"), Refusal),
-    ("anonymous", LINE.replace(b"PLAIN", b"ANONYMOUS"), Refusal),
-    ("no such day", LINE.replace(b"Nov 23", b"Nov 31"), Refusal),
-    ("fifteen bytes that are no stamp", LINE.replace(b"Nov 23", b"nov 23"), Refusal),
-    ("nineteen bytes that are no stamp", b"abc " + LINE, Refusal),
-    ("a long user", LINE.replace(b"alice", b"a" * 2000), Login),
-]
-
-
-@pytest.mark.parametrize(("line", "kind"), [row[1:] for row in NEAR], ids=[row[0] for row in NEAR])
-def test_a_line_near_the_common_form_is_the_same_in_a_block(line: bytes, kind: type) -> None:
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
-    event = reader.line(line, NOW)
-    assert type(event) is kind
-    assert reader.block(line + b"\n" + line + b"\n", NOW) == ([event, event], 2)
-
-
-STAMPS = [
-    b"Nov 23 21:00:00",
-    b"2026-11-23T21:00:00Z",
-    b"2026-11-23 22:00:00.5+0100",
-    b"2026-11-23T21:00:00.123456-00:00",
-]
-
-
-@pytest.mark.parametrize("stamp", STAMPS, ids=bytes.decode)
-def test_a_syslog_line_is_the_same_in_a_block_whatever_its_stamp(stamp: bytes) -> None:
-    line = stamp + b" mx1 dovecot[442]: " + LINE[16:].replace(b"Info: ", b"")
-    reader = Recogniser(Reading("syslog", timezone="UTC"))
-    event = reader.line(line, NOW)
-    assert isinstance(event, Login)
-    assert event.at == NOW - 10
-    assert reader.block(line + b"\n" + line + b"\n", NOW) == ([event, event], 2)
-
-
 def test_more_addresses_than_are_remembered_are_still_read() -> None:
     reader = Recogniser(Reading("dovecot-file"))
     for high in range(9):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -43,57 +44,111 @@ def test_a_login_comes_out_with_all_its_values() -> None:
 
 
 START = LINE[: LINE.index(b"user=")]
+DOVECOT, OLDEST = "dovecot", "dovecot-0.99"
 AT, WHO, FROM = NOW - 10, "alice@example.org", "192.0.2.10"
 OLD = b"imap-login: 2026-11-23 21:00:00 Info: Login: alice [192.0.2.10]"
 END = b"Nov 23 21:00:00 imap(alice)<4242><aKTn>: Info: Disconnected: Logged out in=8"
 CIPHER = b"TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)"
+WHOLE = Login(AT, FROM, WHO, "imap", "PLAIN", True, "aKTnLvhgIrN/AAAB", "198.51.100.5", DOVECOT)
 SAID = [
-    ("pop3", LINE.replace(b"imap", b"pop3"), Login(AT, FROM, WHO, "pop3", "PLAIN", True, "aKTnLvhgIrN/AAAB", "198.51.100.5", "dovecot")),
-    ("of an address alone", START + b"user=<a>, rip=::1, lip=::2", Login(AT, "::1", "a", "imap", local_address="::2", format="dovecot")),
-    ("secured is not TLS", LINE.replace(b"TLS", b"secured").replace(b", session=<aKTnLvhgIrN/AAAB>", b""),
-     Login(AT, FROM, WHO, "imap", "PLAIN", False, "", "198.51.100.5", "dovecot")),
-    ("a cipher is not TLS", LINE.replace(b"TLS", CIPHER), Login(AT, FROM, WHO, "imap", "PLAIN", False, "aKTnLvhgIrN/AAAB", "198.51.100.5", "dovecot")),
-    ("a handshake is TLS", LINE.replace(b"TLS", b"TLS handshaking: x"), Login(AT, FROM, WHO, "imap", "PLAIN", True, "aKTnLvhgIrN/AAAB", "198.51.100.5", "dovecot")),
-    ("0.99", OLD, Login(AT, FROM, "alice", "imap", format="dovecot-0.99")),
-    ("0.99, POP", OLD.replace(b"imap", b"pop3"), Login(AT, FROM, "alice", "pop3", format="dovecot-0.99")),
-    ("an end", END, SessionEnd(AT, "aKTn", "alice", "imap", "dovecot")),
-    ("an end of pop3", END.replace(b"imap", b"pop3"), SessionEnd(AT, "aKTn", "alice", "pop3", "dovecot")),
-    ("two ciphers", LINE + b", " + CIPHER + b", " + CIPHER, Refusal("bad-elements", AT, format="dovecot")),
-    ("two securities", LINE + b", secured", Refusal("bad-elements", AT, format="dovecot")),
-    ("two sessions", LINE + b", session=<x>", Refusal("bad-elements", AT, format="dovecot")),
-    ("a method of another form", LINE.replace(b"PLAIN", b"plain"), Refusal("bad-elements", AT, user=WHO, format="dovecot")),
-    ("a session of another form", LINE.replace(b"aKTn", b"a~"), Refusal("bad-elements", AT, user=WHO, format="dovecot")),
-    ("no level", LINE.replace(b"Info: ", b""), Refusal("no-level", AT, format="dovecot")),
-    ("another level", LINE.replace(b"Info: ", b"Warning: "), Refusal("no-level", AT, format="dovecot")),
-    ("no user", LINE.replace(WHO.encode(), b""), Refusal("no-user", AT, format="dovecot")),
-    ("no address", LINE.replace(b"rip=", b"tip="), Refusal("no-address", AT, user=WHO, format="dovecot")),
-    ("a bad address", LINE.replace(b"192.0.2.10", b"192.0.2"), Refusal("bad-address", AT, user=WHO, format="dovecot")),
-    ("a bad address of ours", LINE.replace(b"lip=198.", b"lip="), Refusal("bad-address", AT, user=WHO, format="dovecot")),
-    ("anonymous", LINE.replace(b"PLAIN", b"ANONYMOUS"), Refusal("anonymous", AT, FROM, WHO, "dovecot")),
-    ("torn", LINE[:LINE.index(b", lip")], Refusal("torn", AT, user=WHO, format="dovecot")),
-    ("not torn, with lip", START + b"user=<a>, lip=::2, rip=::1", Login(AT, "::1", "a", "imap", local_address="::2", format="dovecot")),
-    ("not torn, with mpid", START + b"user=<a>, mpid=1, rip=::1", Login(AT, "::1", "a", "imap", format="dovecot")),
-    ("not torn, with session", START + b"session=<x>, user=<a>, rip=::1", Login(AT, "::1", "a", "imap", session="x", format="dovecot")),
-    ("another service", LINE.replace(b"imap-", b"submission-"), Ignored("other-service", "dovecot")),
-    ("a failure", LINE.replace(b"Info: Login: ", b"Info: Aborted login (x): "), Ignored("failure", "dovecot")),
-    ("a failure that tells so by its level", LINE.replace(b"Info: Login: ", b"Error: Quota: "), Ignored("failure", "dovecot")),
-    ("another message", b"Nov 23 21:00:00 imap-login: Info: Logged out of x", Ignored("failure", "dovecot")),
-    ("another message, without an address", b"Nov 23 21:00:00 imap-login: Info: login: x", Ignored("other", "dovecot")),
-    ("another service's unknown message", LINE.replace(b"imap-", b"submission-").replace(b"Login: ", b"Welcome: "), Ignored("other", "dovecot")),
-    ("an unknown message", LINE.replace(b"Login: ", b"Welcome: "), Refusal("unknown-message", AT, format="dovecot")),
-    ("a failure with a success in it", LINE.replace(b"Login: ", b"Aborted login: Login: "), Refusal("hostile-failure", AT, format="dovecot")),
-    ("a failure with two addresses", LINE.replace(b"Login: ", b"Aborted login: RIP=x, "), Refusal("hostile-failure", AT, format="dovecot")),
-    ("a proxy", LINE.replace(b"Login: ", b"proxy(a): started proxying to x: "), Refusal("proxy-line", AT, format="dovecot")),
-    ("a proxy that fails", LINE.replace(b"Login: ", b"proxy(a): not started: "), Ignored("failure", "dovecot")),
-    ("another process", LINE.replace(b"imap-login", b"auth"), Refusal("wrong-process", AT, format="dovecot")),
-    ("0.99, no address", OLD.replace(b"192.0.2.10", b"192.0.2"), Refusal("bad-address", AT, user="alice", format="dovecot-0.99")),
-    ("0.99, more behind", OLD + b"x", Refusal("bad-elements", AT, format="dovecot-0.99")),
-    ("0.99, another level", OLD.replace(b"Info", b"Error"), Refusal("bad-elements", AT, format="dovecot-0.99")),
-    ("no such day", LINE.replace(b"Nov 23", b"Nov 31"), Refusal("bad-stamp", user=WHO, format="dovecot")),
-    ("an end on no such day", END.replace(b"Nov 23", b"Nov 31"), Refusal("bad-stamp", user="alice", format="dovecot")),
-    ("a bad address on no such day", LINE.replace(b"Nov 23", b"Nov 31").replace(b"192.0.2.10", b"1"), Refusal("bad-address", user=WHO, format="dovecot")),
-    ("a failure on no such day", LINE.replace(b"Nov 23", b"Nov 31").replace(b"Login: ", b"Login failed: "), Ignored("failure", "dovecot")),
-]  # fmt: skip
+    ("pop3", LINE.replace(b"imap", b"pop3"), replace(WHOLE, protocol="pop3")),
+    (
+        "of an address alone",
+        START + b"user=<a>, rip=::1, lip=::2",
+        Login(AT, "::1", "a", "imap", local_address="::2", format=DOVECOT),
+    ),
+    (
+        "secured is not TLS",
+        LINE.replace(b"TLS", b"secured").replace(b", session=<aKTnLvhgIrN/AAAB>", b""),
+        replace(WHOLE, tls=False, session=""),
+    ),
+    ("a cipher is not TLS", LINE.replace(b"TLS", CIPHER), replace(WHOLE, tls=False)),
+    ("a handshake is TLS", LINE.replace(b"TLS", b"TLS handshaking: x"), WHOLE),
+    ("0.99", OLD, Login(AT, FROM, "alice", "imap", format=OLDEST)),
+    ("0.99, POP", OLD.replace(b"imap", b"pop3"), Login(AT, FROM, "alice", "pop3", format=OLDEST)),
+    ("an end", END, SessionEnd(AT, "aKTn", "alice", "imap", DOVECOT)),
+    ("an end of pop3", END.replace(b"imap", b"pop3"), SessionEnd(AT, "aKTn", "alice", "pop3", DOVECOT)),
+    ("two ciphers", LINE + b", " + CIPHER + b", " + CIPHER, Refusal("bad-elements", AT, format=DOVECOT)),
+    ("two securities", LINE + b", secured", Refusal("bad-elements", AT, format=DOVECOT)),
+    ("two sessions", LINE + b", session=<x>", Refusal("bad-elements", AT, format=DOVECOT)),
+    (
+        "a method of another form",
+        LINE.replace(b"PLAIN", b"plain"),
+        Refusal("bad-elements", AT, user=WHO, format=DOVECOT),
+    ),
+    ("a session of another form", LINE.replace(b"aKTn", b"a~"), Refusal("bad-elements", AT, user=WHO, format=DOVECOT)),
+    ("no level", LINE.replace(b"Info: ", b""), Refusal("no-level", AT, format=DOVECOT)),
+    ("another level", LINE.replace(b"Info: ", b"Warning: "), Refusal("no-level", AT, format=DOVECOT)),
+    ("no user", LINE.replace(WHO.encode(), b""), Refusal("no-user", AT, format=DOVECOT)),
+    ("no address", LINE.replace(b"rip=", b"tip="), Refusal("no-address", AT, user=WHO, format=DOVECOT)),
+    ("a bad address", LINE.replace(b"192.0.2.10", b"192.0.2"), Refusal("bad-address", AT, user=WHO, format=DOVECOT)),
+    ("a bad address of ours", LINE.replace(b"lip=198.", b"lip="), Refusal("bad-address", AT, user=WHO, format=DOVECOT)),
+    ("anonymous", LINE.replace(b"PLAIN", b"ANONYMOUS"), Refusal("anonymous", AT, FROM, WHO, DOVECOT)),
+    ("torn", LINE[: LINE.index(b", lip")], Refusal("torn", AT, user=WHO, format=DOVECOT)),
+    (
+        "not torn, with lip",
+        START + b"user=<a>, lip=::2, rip=::1",
+        Login(AT, "::1", "a", "imap", local_address="::2", format=DOVECOT),
+    ),
+    ("not torn, with mpid", START + b"user=<a>, mpid=1, rip=::1", Login(AT, "::1", "a", "imap", format=DOVECOT)),
+    (
+        "not torn, with session",
+        START + b"session=<x>, user=<a>, rip=::1",
+        Login(AT, "::1", "a", "imap", session="x", format=DOVECOT),
+    ),
+    ("another service", LINE.replace(b"imap-", b"submission-"), Ignored("other-service", DOVECOT)),
+    ("a failure", LINE.replace(b"Info: Login: ", b"Info: Aborted login (x): "), Ignored("failure", DOVECOT)),
+    (
+        "a failure that tells so by its level",
+        LINE.replace(b"Info: Login: ", b"Error: Quota: "),
+        Ignored("failure", DOVECOT),
+    ),
+    ("another process, with an address", b"Nov 23 21:00:00 auth: Info: rip=192.0.2.10", Ignored("other")),
+    ("another message", b"Nov 23 21:00:00 imap-login: Info: Logged out of x", Ignored("failure", DOVECOT)),
+    ("another message, without an address", b"Nov 23 21:00:00 imap-login: Info: login: x", Ignored("other", DOVECOT)),
+    (
+        "another service's unknown message",
+        LINE.replace(b"imap-", b"submission-").replace(b"Login: ", b"Welcome: "),
+        Ignored("other", DOVECOT),
+    ),
+    ("an unknown message", LINE.replace(b"Login: ", b"Welcome: "), Refusal("unknown-message", AT, format=DOVECOT)),
+    (
+        "a failure with a success in it",
+        LINE.replace(b"Login: ", b"Aborted login: Login: "),
+        Refusal("hostile-failure", AT, format=DOVECOT),
+    ),
+    (
+        "a failure with two addresses",
+        LINE.replace(b"Login: ", b"Aborted login: RIP=x, "),
+        Refusal("hostile-failure", AT, format=DOVECOT),
+    ),
+    (
+        "a proxy",
+        LINE.replace(b"Login: ", b"proxy(a): started proxying to x: "),
+        Refusal("proxy-line", AT, format=DOVECOT),
+    ),
+    ("a proxy that fails", LINE.replace(b"Login: ", b"proxy(a): not started: "), Ignored("failure", DOVECOT)),
+    ("another process", LINE.replace(b"imap-login", b"auth"), Refusal("wrong-process", AT, format=DOVECOT)),
+    (
+        "0.99, no address",
+        OLD.replace(b"192.0.2.10", b"192.0.2"),
+        Refusal("bad-address", AT, user="alice", format=OLDEST),
+    ),
+    ("0.99, more behind", OLD + b"x", Refusal("bad-elements", AT, format=OLDEST)),
+    ("0.99, another level", OLD.replace(b"Info", b"Error"), Refusal("bad-elements", AT, format=OLDEST)),
+    ("no such day", LINE.replace(b"Nov 23", b"Nov 31"), Refusal("bad-stamp", user=WHO, format=DOVECOT)),
+    ("an end on no such day", END.replace(b"Nov 23", b"Nov 31"), Refusal("bad-stamp", user="alice", format=DOVECOT)),
+    (
+        "a bad address on no such day",
+        LINE.replace(b"Nov 23", b"Nov 31").replace(b"192.0.2.10", b"1"),
+        Refusal("bad-address", user=WHO, format=DOVECOT),
+    ),
+    (
+        "a failure on no such day",
+        LINE.replace(b"Nov 23", b"Nov 31").replace(b"Login: ", b"Login failed: "),
+        Ignored("failure", DOVECOT),
+    ),
+]
 
 
 @pytest.mark.parametrize(("line", "event"), [row[1:] for row in SAID], ids=[row[0] for row in SAID])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from popauthd.formats import Reading, Recogniser, detect
 from popauthd.formats.shapes import SHAPES
-from popauthd.model import Ignored, Login, Refusal
+from popauthd.model import Ignored, Login, Refusal, SessionEnd
 from tests.unit.corpus_samples import NOW
 from tests.unit.test_formats_dovecot import LINE, OTHER_HOST
 
@@ -14,6 +16,12 @@ START = b"Nov 23 20:00:00 master: Info: Dovecot v2.3.19.1 (9b53102964) starting 
 KERNEL = b"Nov 23 20:00:00 mx1 kernel: [    0.000000] Linux version 6.1.0\n"
 RECORD = b'{"__REALTIME_TIMESTAMP":"1795467600000000","MESSAGE":"x"}\n'
 DOCKER = b'{"log":"%s","stream":"stderr","time":"2026-11-23T20:00:00.1Z"}\n'
+
+
+def docked(line: str) -> str:
+    """A line as docker writes it down."""
+    return json.dumps({"log": line, "stream": "stdout", "time": "2026-11-23T20:00:00.1Z"}) + "\n"
+
 
 FOUND = [
     ("own file", START + LINE + b"\n", "dovecot-file"),
@@ -27,6 +35,7 @@ FOUND = [
     ("syslog, first a line without a tag", b"Nov 23 20:00:00 mx1 last message repeated 5 times\n" + KERNEL, "syslog"),
     ("syslog, ISO", b"2026-11-23T22:00:00.123456+01:00 mx1 postfix/smtpd[12]: connect\n", "syslog"),
     ("syslog, 5424", b"<22>1 2026-11-23T22:00:00Z mx1 dovecot 442 - - x\n", "syslog"),
+    ("syslog in docker, as it writes it", docked(KERNEL.decode()).encode(), "syslog"),
     ("syslog in docker", DOCKER % b"Nov 23 20:00:00 mx1 kernel: x\\n", "syslog"),
     ("journal", RECORD, "journal"),
     ("an unfinished line does not count", KERNEL[:-1], None),
@@ -36,6 +45,10 @@ FOUND = [
     ("both", START + KERNEL, None),
     ("syslog without a host", b"Nov 23 21:00:00 dovecot: imap-login: Login: user=<a>\n", None),
     ("docker in docker", DOCKER % b"{}\\n", None),
+    ("a log line in docker in docker", docked(docked(KERNEL.decode())).encode(), None),
+    ("no blank behind the stamp", START.replace(b" master", b"master"), None),
+    ("more than a hundred lines of noise", b"hello\n" * 100 + START, None),
+    ("a hundred lines", b"hello\n" * 99 + START + b"hello\n", "dovecot-file"),
     ("other JSON", b'{"a": 1}\n', None),
 ]
 
@@ -74,6 +87,11 @@ STAMPED = [
     ("no tag", "syslog", b"Nov 23 20:00:00 mx1 last message repeated 5 times"),
     ("ISO", "syslog", b"2026-11-23T21:00:00.9+01:00 x"),
     ("5424", "syslog", b"<22>1 2026-11-23T21:00:00.9+01:00 mx1 dovecot 442 - - x"),
+    ("zimbra, forwarded", "zimbra-file", b"Nov 23 20:00:01 mx1 mailboxlog 2026-11-23 20:00:00,123 INFO x"),
+    ("zimbra", "zimbra-file", b"2026-11-23 20:00:00,123 INFO x"),
+    ("nginx", "nginx-file", b"2026/11/23 20:00:00 [info] x"),
+    ("stalwart", "stalwart-file", b"2026-11-23T20:00:00Z INFO x"),
+    ("qpopper", "qpopper-file", b"Nov 23 20:00:00 [popper] x"),
     ("docker", "syslog", (DOCKER % b"any\\n").strip()),
     ("longer than a line may be", "syslog", KERNEL[:-1] + b"x" * 100_000),
 ]
@@ -88,6 +106,40 @@ def test_the_time_of_any_line_is_told(framing: str, line: bytes) -> None:
 def test_a_line_without_a_time_has_none(line: bytes) -> None:
     for framing in ("dovecot-file", "syslog", "journal"):
         assert Recogniser(Reading(framing)).stamp(line, NOW) is None
+
+
+NO_LEVEL = b"Login: user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.5, session=<x>"
+LEVELLED = [
+    ("multilog", b"@%016x00000000 imap-login: Info: " % ((1 << 62) + 10 + NOW - 10), "Login"),
+    ("multilog without a level", b"@%016x00000000 imap-login: " % ((1 << 62) + 10 + NOW - 10), "Refusal no-level"),
+    (
+        "multilog at another level",
+        b"@%016x00000000 imap-login: Error: " % ((1 << 62) + 10 + NOW - 10),
+        "Refusal no-level",
+    ),
+    ("own file", b"Nov 23 21:00:00 imap-login: Info: ", "Login"),
+    ("own file without a level", b"Nov 23 21:00:00 imap-login: ", "Refusal no-level"),
+    ("1.x", b"dovecot: Nov 23 21:00:00 Info: imap-login: ", "Login"),
+    ("1.x with two levels", b"dovecot: Nov 23 21:00:00 Info: imap-login: Info: ", "Refusal no-level"),
+    ("1.x at another level", b"dovecot: Nov 23 21:00:00 Warning: imap-login: ", "Refusal no-level"),
+]
+
+
+@pytest.mark.parametrize(("head", "verdict"), [row[1:] for row in LEVELLED], ids=[row[0] for row in LEVELLED])
+def test_a_login_stands_at_its_level(head: bytes, verdict: str) -> None:
+    event = Recogniser(Reading("dovecot-file", timezone="UTC")).line(head + NO_LEVEL, NOW)
+    assert f"{type(event).__name__} {getattr(event, 'reason', '')}".strip() == verdict
+    if isinstance(event, Login):
+        assert event.at == NOW - 10
+
+
+@pytest.mark.parametrize("head", [b"@%016x00000000 ", b"dovecot: Nov 23 21:00:00 ", b"Nov 23 21:00:00 "])
+def test_an_end_stands_at_its_level(head: bytes) -> None:
+    head = head % ((1 << 62) + 10 + NOW - 10) if b"%" in head else head
+    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    assert isinstance(reader.line(head + b"imap(a)<1><x>: Disconnected: Logged out", NOW), Ignored)
+    ended = reader.line(head + b"imap(a)<1><x>: Info: Disconnected: Logged out", NOW)
+    assert isinstance(ended, Ignored if head.startswith(b"dovecot") else SessionEnd)
 
 
 @pytest.mark.parametrize("end", [b"", b" "], ids=["without its last blank", "with it"])

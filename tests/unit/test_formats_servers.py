@@ -29,11 +29,15 @@ READ = [
     ("dovecot", DOVECOT, Recogniser(Reading("dovecot-file", timezone="UTC")).line(LINE, NOW)),
     ("an end of dovecot's", ENDED, SessionEnd(AT, "aKTn", "alice", "imap", "dovecot")),
     ("a near miss", COURIER + b"x", Refusal("bad-elements", AT, format="courier")),
-    ("refused by two", HEAD + b"LOGIN, user=a login: user=<a>, rip=6.6.6.6", Refusal("wrong-process", AT, format="dovecot")),
+    (
+        "refused by two",
+        HEAD + b"LOGIN, user=a login: user=<a>, rip=6.6.6.6",
+        Refusal("wrong-process", AT, format="dovecot"),
+    ),
     ("a failure", DOVECOT.replace(b"Login: ", b"Login failed: "), Ignored("failure", "dovecot")),
     ("no business of anybody's", HEAD + b"login: ", Ignored("other")),
     ("no such day", UW.replace(b"Nov 23", b"Nov 31"), Refusal("bad-stamp", user="alice", format="uw")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("line", "event"), [row[1:] for row in READ], ids=[row[0] for row in READ])
@@ -63,13 +67,28 @@ TWINS: list[tuple[str, bytes, Outcome, Event]] = [
     ("one half and a login", COURIER, Came("192.0.2.11"), Refusal("ambiguous", AT)),
     ("an end and a login", COURIER, SessionEnd(AT, "x", "alice", "imap", "twin"), Refusal("ambiguous", AT)),
     ("a refusal and a login", COURIER, Refusal("torn", AT, format="twin"), Refusal("torn", AT, format="twin")),
-    ("dovecot's login and another", DOVECOT, Login(AT, "192.0.2.11", "bob", "imap", format="twin"), Refusal("ambiguous", AT)),
+    (
+        "dovecot's login and another",
+        DOVECOT,
+        Login(AT, "192.0.2.11", "bob", "imap", format="twin"),
+        Refusal("ambiguous", AT),
+    ),
     ("dovecot's end and another", ENDED, Came("192.0.2.11"), Refusal("ambiguous", AT)),
-    ("ignored by the other", COURIER, Ignored("failure", "twin"), Login(AT, "192.0.2.10", "alice", "imap", format="courier")),
+    (
+        "ignored by the other",
+        COURIER,
+        Ignored("failure", "twin"),
+        Login(AT, "192.0.2.10", "alice", "imap", format="courier"),
+    ),
     ("not known by the other", COURIER, None, Login(AT, "192.0.2.10", "alice", "imap", format="courier")),
-    ("known by the other alone", HEAD + b"LOGIN, ", Ignored("failure", "twin"), Refusal("bad-elements", AT, format="courier")),
+    (
+        "known by the other alone",
+        HEAD + b"LOGIN, ",
+        Ignored("failure", "twin"),
+        Refusal("bad-elements", AT, format="courier"),
+    ),
     ("ignored by the other alone", HEAD + b"login: ", Ignored("failure", "twin"), Ignored("failure", "twin")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
