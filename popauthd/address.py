@@ -67,8 +67,6 @@ def network(text: str) -> Network:
         raise ValueError(f"{text!r} is not an address or a network")
     net = ipaddress.ip_network(text)
     if isinstance(net, ipaddress.IPv6Network) and net.network_address.ipv4_mapped is not None:
-        if net.prefixlen < 96:
-            raise ValueError(f"{text!r} is wider than all of IPv4")
         return ipaddress.IPv4Network((net.network_address.ipv4_mapped, net.prefixlen - 96))
     return net
 

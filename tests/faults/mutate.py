@@ -30,21 +30,13 @@ ENOUGH = 0.85
 MEMORY = 3 << 30  # bytes; a mutant may ask for all there is
 PR_SET_CHILD_SUBREAPER = 36
 
-FORMATS = (
-    "formats_dovecot",
-    "formats_framing",
-    "formats_links",
-    "formats_samples",
-    "formats_servers",
-    "corpus",
-    "formats_block",
-)
+FORMATS = ("formats_dovecot", "formats_framing", "formats_common", "formats_[ls]*", "corpus")
 # What judges each file, the cheapest first: tests/unit/test_*.py, or a place below tests/.
 JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/formats/dovecot.py": FORMATS,
-    "popauthd/formats/recogniser.py": (*FORMATS, "formats_journal"),
+    "popauthd/formats/recogniser.py": (*FORMATS, "formats_journal", "formats_block"),
     "popauthd/formats/framing.py": FORMATS,
-    "popauthd/formats/common.py": FORMATS,
+    "popauthd/formats/common.py": (*FORMATS, "formats_block"),
     "popauthd/formats/shapes.py": FORMATS,
     "popauthd/stamps.py": ("stamps", "formats_framing"),
     "popauthd/address.py": ("address", "relaymap"),

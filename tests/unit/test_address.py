@@ -26,6 +26,8 @@ REFUSED = [
     ("Arabic-indic digit", "192.0.2.1١"),
     ("NUL", "192.0.2.10\0"),
     ("a megabyte", "1" * 1_000_000),
+    ("longer than the longest text", "0000:0000:0000:0000:0000:ffff:192.168.100.2000"),
+    ("zone id of one byte", "::1%1"),
     ("name", "localhost"),
     ("network", "192.0.2.0/24"),
 ]
@@ -59,3 +61,64 @@ def test_networks_of_the_other_family_never_match() -> None:
     assert client is not None
     assert address.inside(client, everything)
     assert not address.inside(client, everything[:1])
+
+
+KEYS = [
+    ("IPv4", "192.0.2.10", "192.0.2.10"),
+    ("mapped", "::ffff:192.0.2.10", "192.0.2.10"),
+    ("IPv6", "2001:DB8::7", "2001:db8::7"),
+    ("a /64", "2001:DB8:1:2::/64", "2001:db8:1:2::/64"),
+    ("a /64, written out", "2001:0db8:0001:0002:0000:0000:0000:0000/64", "2001:db8:1:2::/64"),
+    ("a /64 with host bits", "2001:db8:1:2::1/64", None),
+    ("another length", "2001:db8:1:2::/63", None),
+    ("no length", "2001:db8:1:2::/", None),
+    ("a length with a zero before", "2001:db8:1:2::/064", None),
+    ("a length of IPv4", "192.0.2.0/64", None),
+    ("a mapped /64", "::ffff:0:0/64", None),
+    ("two lengths", "2001:db8:1:2::/64/64", None),
+    ("nothing before the length", "/64", None),
+    ("no address", "x", None),
+    ("nothing", "", None),
+]
+
+
+@pytest.mark.parametrize(("text", "key"), [row[1:] for row in KEYS], ids=[row[0] for row in KEYS])
+def test_a_key_of_the_map_is_an_address_or_a_64(text: str, key: str | None) -> None:
+    assert address.key(text) == key
+
+
+def test_an_address_is_asked_for_by_itself_and_ipv6_by_its_64_too() -> None:
+    assert address.keys("192.0.2.10") == ("192.0.2.10",)
+    assert address.keys("2001:db8:1:2:ffff::7") == ("2001:db8:1:2:ffff::7", "2001:db8:1:2::/64")
+
+
+NETWORKS = [
+    ("IPv4", "192.0.2.0/24", "192.0.2.0/24"),
+    ("one address", "192.0.2.1", "192.0.2.1/32"),
+    ("IPv6", "2001:db8::/32", "2001:db8::/32"),
+    ("all of IPv4, mapped", "::ffff:0.0.0.0/96", "0.0.0.0/0"),
+    ("one mapped address", "::ffff:192.0.2.1", "192.0.2.1/32"),
+]
+
+
+@pytest.mark.parametrize(("text", "canonical"), [row[1:] for row in NETWORKS], ids=[row[0] for row in NETWORKS])
+def test_a_network_has_one_canonical_text(text: str, canonical: str) -> None:
+    assert str(address.network(text)) == canonical
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("::ffff:0:0/95", "has host bits"),
+        ("::fffe:0:0/95", None),
+        ("::ffff:0.0.0.0/96", None),
+        ("::1%1", "is not an address or a network"),
+        ("1\u0663", "is not an address or a network"),
+    ],
+)
+def test_a_network_that_is_refused_is_told_why(text: str, said: str | None) -> None:
+    if said is None:
+        assert address.network(text)
+    else:
+        with pytest.raises(ValueError, match=said):
+            address.network(text)

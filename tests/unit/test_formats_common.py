@@ -96,3 +96,9 @@ def test_a_syslog_line_is_the_same_in_a_block_whatever_its_stamp(stamp: bytes) -
     assert isinstance(event, Login)
     assert event.at == NOW - 10
     assert reader.block(line + b"\n" + line + b"\n", NOW) == ([event, event], 2)
+
+
+def test_each_line_of_a_block_has_its_own_time() -> None:
+    lines = [LINE.replace(b"21:00:00", stamp) for stamp in (b"21:00:00", b"20:59:58", b"21:00:00", b"20:59:58")]
+    events, _ = Recogniser(Reading("dovecot-file", timezone="UTC")).block(b"\n".join(lines) + b"\n", NOW)
+    assert [event.at for event in events] == [NOW - 10, NOW - 12, NOW - 10, NOW - 12]

@@ -35,6 +35,7 @@ FOUND = [
     ("syslog, first a line without a tag", b"Nov 23 20:00:00 mx1 last message repeated 5 times\n" + KERNEL, "syslog"),
     ("syslog, ISO", b"2026-11-23T22:00:00.123456+01:00 mx1 postfix/smtpd[12]: connect\n", "syslog"),
     ("syslog, 5424", b"<22>1 2026-11-23T22:00:00Z mx1 dovecot 442 - - x\n", "syslog"),
+    ("two lines in docker", docked(KERNEL.decode() + "\n").encode(), None),
     ("syslog in docker, as it writes it", docked(KERNEL.decode()).encode(), "syslog"),
     ("syslog in docker", DOCKER % b"Nov 23 20:00:00 mx1 kernel: x\\n", "syslog"),
     ("journal", RECORD, "journal"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popauthd.protocol import NEED_MORE, Bad, Lookup, NeedMore, read_control, read_lookup, write_control
+from popauthd.protocol import NEED_MORE, NO, YES, Bad, Lookup, NeedMore, read_control, read_lookup, write_control
 
 LOOKUPS = [
     ("a line", b"192.0.2.1\n", False, Lookup("192.0.2.1")),
@@ -21,6 +21,10 @@ LOOKUPS = [
     ("two lines", b"192.0.2.1\n192.0.2.2\n", False, Bad("more than one line")),
     ("too long", b"1" * 65, False, Bad("longer than 64 bytes")),
     ("64 bytes without an end", b"1" * 64, False, Bad("longer than 64 bytes")),
+    ("64 bytes with their end", b"192.0.2.1\r\n" + b" " * 53, False, Bad("more than one line")),
+    ("63 bytes without an end", b"1" * 63, False, NEED_MORE),
+    ("64 bytes, ended by closing", b"1" * 64, True, Bad("not an address")),
+    ("65 bytes, ended by closing", b"1" * 65, True, Bad("longer than 64 bytes")),
     ("not ASCII", b"\xff\n", False, Bad("not an address")),
     ("NUL", b"192.0.2.1\0\n", False, Bad("not an address")),
     ("a zone id", b"fe80::1%eth0\n", False, Bad("not an address")),
@@ -46,6 +50,7 @@ CONTROL = [
     ("not an object", b"[1]\n", Bad("not a JSON object")),
     ("two lines", b"{}\n{}\n", Bad("more than one line")),
     ("endless", b"x" * 65537, Bad("too long")),
+    ("64 KiB, which may go on", b"x" * 65536, NEED_MORE),
     ("a request", b'{"command":"status"}\n', {"command": "status"}),
 ]
 
@@ -57,3 +62,11 @@ def test_a_control_request_has_one_of_three_outcomes(data: bytes, outcome: objec
 
 def test_what_is_written_can_be_read() -> None:
     assert read_control(write_control({"user": "j\u00fcrgen\n\u202e"})) == {"user": "j\u00fcrgen\n\u202e"}
+
+
+def test_what_is_written_is_one_line_of_ascii_without_blanks() -> None:
+    assert write_control({"user": "j\u00fcrgen\n", "ports": [1, 2]}) == b'{"user":"j\\u00fcrgen\\n","ports":[1,2]}\n'
+
+
+def test_the_words_of_an_answer_are_what_exim_compares_with() -> None:
+    assert (YES, NO) == (b"yes", b"no")
