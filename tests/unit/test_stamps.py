@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -46,6 +47,24 @@ READ = [
     ("next year, the clock slow", "UTC", "Jan  1 00:00:01", "2026-12-31T23:59:59", None, "2027-01-01T00:00:01"),
     ("an hour ahead is the future", "UTC", "Nov 23 22:00:00", "2026-11-23T21:00:10", None, "2026-11-23T22:00:00"),
     ("three days ahead is last year", "UTC", "Nov 26 21:00:00", "2026-11-23T21:00:10", None, "2025-11-26T21:00:00"),
+    ("a day ahead is the future", "UTC", "Nov 24 21:00:10", "2026-11-23T21:00:10", None, "2026-11-24T21:00:10"),
+    ("more than a day ahead is last year", "UTC", "Nov 24 21:00:11", "2026-11-23T21:00:10", None,
+     "2025-11-24T21:00:11"),
+    ("hour 23", "UTC", "Nov 23 23:59:59", "2026-11-23T23:59:59", None, "2026-11-23T23:59:59"),
+    ("offset of 23:59", "UTC", "2026-11-23T00:00:00+23:59", "2026-11-23T21:00:10", None, "2026-11-22T00:01:00"),
+    ("offset of 60 minutes", "UTC", "2026-11-23T00:00:00+00:60", "2026-11-23T21:00:10", None, None),
+    ("the first year", "UTC", "1971-01-01T00:00:00Z", "2026-11-23T21:00:10", None, "1971-01-01T00:00:00"),
+    ("before the first year", "UTC", "1970-12-31T23:59:59Z", "2026-11-23T21:00:10", None, None),
+    ("the last year", "UTC", "2199-12-31T23:59:59Z", "2026-11-23T21:00:10", None, "2199-12-31T23:59:59"),
+    ("after the last year", "UTC", "2200-01-01T00:00:00Z", "2026-11-23T21:00:10", None, None),
+    ("fold, two minutes ago", BERLIN, "Oct 25 02:31:00", "2026-10-25T01:33:00", None, "2026-10-25T01:31:00"),
+    ("fold, longer ago", BERLIN, "Oct 25 02:31:00", "2026-10-25T01:33:01", None, "2026-10-25T00:31:00"),
+    ("fold, two minutes ahead", BERLIN, "Oct 25 02:31:00", "2026-10-25T01:29:00", None, "2026-10-25T01:31:00"),
+    ("fold, further ahead", BERLIN, "Oct 25 02:31:00", "2026-10-25T01:28:59", None, "2026-10-25T00:31:00"),
+    ("fold, written two minutes later", BERLIN, "Oct 25 02:31:00", "2026-10-25T02:40:00", "2026-10-25T00:33:00",
+     "2026-10-25T00:31:00"),
+    ("fold, written more than two minutes later", BERLIN, "Oct 25 02:31:00", "2026-10-25T02:40:00",
+     "2026-10-25T00:33:01", "2026-10-25T01:31:00"),
     ("leap day", "UTC", "Feb 29 12:00:00", "2028-02-29T12:00:05", None, "2028-02-29T12:00:00"),
     ("leap day, a year later", "UTC", "Feb 29 12:00:00", "2029-03-01T00:00:05", None, "2028-02-29T12:00:00"),
     ("leap day, over a century", "UTC", "Feb 29 12:00:00", "2103-03-01T00:00:05", None, "2096-02-29T12:00:00"),
@@ -118,6 +137,31 @@ def test_the_cache_does_not_keep_the_year_of_a_stamp() -> None:
     assert stamps.read(b"Dec 31 12:00:00", at("2026-12-31T12:00:05")) == at("2026-12-31T12:00:00")
     assert stamps.read(b"Dec 31 12:00:00", at("2027-12-31T12:00:05")) == at("2027-12-31T12:00:00")
     assert stamps.read(b"Dec 31 12:00:00", at("2027-12-01T12:00:05")) == at("2026-12-31T12:00:00")
+
+
+def test_a_reader_that_runs_for_years_reads_each_by_its_own_clock() -> None:
+    stamps = Stamps("UTC")
+    for year in (2026, 2027, 2028, 2027):
+        turn = at(f"{year}-01-01T00:00:00")
+        for now in (turn, turn + 1, turn + 40 * DAY, turn + 364 * DAY):
+            for before in (0, 1, DAY, 200 * DAY, -1, -3600):
+                stamp = time.strftime("%b %d %H:%M:%S", time.gmtime(now - before)).encode()
+                assert stamps.read(stamp, now) == now - before, (year, now, before)
+        last = at(f"{year}-12-31T23:59:59")
+        assert stamps.read(b"Jan  1 00:00:01", last) == last + 2
+        assert stamps.read(b"Dec 31 23:59:59", last) == last
+
+
+def test_a_long_log_does_not_fill_the_memory() -> None:
+    stamps = Stamps("UTC")
+    first = at("2026-01-01T00:00:00")
+    tracemalloc.start()
+    try:
+        for minute in range(20_000):  # 10 MB if each were kept
+            stamps.read(time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(first + 60 * minute)).encode(), first)
+        assert tracemalloc.get_traced_memory()[0] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_more_minutes_than_are_remembered_are_still_read() -> None:
@@ -197,6 +241,11 @@ def test_a_tai64n_label_is_read_as_multilog_writes_it() -> None:
     assert tai64n(b"@400000004c91b044077a9e9") is None
     assert tai64n(b"@400000004C91B044077A9E94") is None
     assert tai64n(b"@ffffffffffffffffffffffff") is None
+    assert tai64n(b"x@400000004c91b044077a9e94") is None
+    assert tai64n(b"@%016x00000000" % ((1 << 62) + 10)) == 0
+    assert tai64n(b"@%016x00000000" % ((1 << 62) + 9)) is None
+    assert tai64n(b"@%016x00000000" % ((1 << 62) + 10 + (1 << 34))) is None
+    assert tai64n(b"@%016x00000000" % ((1 << 62) + 9 + (1 << 34))) == (1 << 34) - 1
     assert tai64n(b"@000000000000000000000000") is None
 
 
