@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -124,6 +126,7 @@ RECORDS = [
     ("with a blank too many", b"%d  192.0.2.10" % LATER, NO),
     ("with a NUL after", b"%d 192.0.2.10\0" % LATER, NO),
     ("with a line feed after", b"%d 192.0.2.10\n" % LATER, NO),
+    ("of twelve digits", b"9" * 12 + b" 192.0.2.10", YES),
     ("of too many digits", b"9" * 13 + b" 192.0.2.10", NO),
     ("of absurdly many digits", b"9" * 400 + b" 192.0.2.10", NO),
     ("in hexadecimal", b"0xffffffff 192.0.2.10", NO),
@@ -186,6 +189,40 @@ def test_it_writes_nothing_beside_the_map(tmp_path: Path) -> None:
     assert ask(path, "192.0.2.10") == YES
     assert [entry.name for entry in tmp_path.iterdir()] == ["relay.mdb"]
     assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_map_that_may_only_be_read_is_read() -> None:
+    """As Exim's user, who may not write the map nor beside it; where the tests are no root, as ourselves."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own directories are closed to others
+        place = Path(name)
+        path = raw_map(place / "relay.mdb", {b"192.0.2.10": b"%d 192.0.2.10" % LATER})
+        script = Path(shutil.copy(SCRIPT, place))
+        path.chmod(0o444)
+        (place / "relay.mdb-lock").unlink()
+        place.chmod(0o555)
+        command = [script, "--map", path, "192.0.2.10"]
+        user, groups = (65534, []) if os.geteuid() == 0 else (None, None)
+        done = subprocess.run(
+            command, capture_output=True, check=False, timeout=30, user=user, group=user, extra_groups=groups
+        )
+        place.chmod(0o755)
+    assert (done.stdout.decode(), done.returncode, done.stderr) == (*YES, b"")
+
+
+def test_a_map_that_keeps_its_reader_waiting_is_a_no(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "relay.mdb")
+    assert ask(tmp_path / "relay.mdb", "192.0.2.10") == NO
+
+
+def test_without_a_map_named_it_reads_the_daemons(good: Path, tmp_path: Path) -> None:
+    text = SCRIPT.read_text()
+    default = 'DEFAULT_MAP = "/run/popauthd/relay.mdb"'
+    assert default in text
+    script = tmp_path / "readlookup"
+    script.write_text(text.replace(default, f'DEFAULT_MAP = "{good}"'))
+    script.chmod(0o755)
+    assert run("192.0.2.10", script=script) == YES
+    assert run("192.0.2.12", script=script) == NO
 
 
 def test_a_map_larger_than_lmdbs_default_is_read(tmp_path: Path) -> None:
