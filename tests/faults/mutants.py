@@ -18,7 +18,10 @@ from tests.faults.places import Finder
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A file with one fault. line: where it begins; before, after: the lines that differ, without their margins."""
+    """A file with one fault. line: where it begins.
+
+    before, after: the lines that differ, without their margins, and those before them where the file has them twice.
+    """
 
     file: str
     line: int
@@ -77,8 +80,11 @@ def _mutant(file: str, source: str, original: object, start: int, end: int, new:
     except (SyntaxError, ValueError):
         return None
     head, tail = source.rfind("\n", 0, start) + 1, (source + "\n").find("\n", end)
+    line = source.count("\n", 0, head) + 1
+    while head and f"\n{source}\n".count("\n" + source[head:tail] + "\n") > 1:  # which of them, the lines before tell
+        head = source.rfind("\n", 0, head - 1) + 1
     before, after = source[head:tail], source[head:start] + new + source[end:tail]
-    return Mutant(file, source.count("\n", 0, head) + 1, _flat(before), _flat(after), text)
+    return Mutant(file, line, _flat(before), _flat(after), text)
 
 
 def _meaning(code: types.CodeType) -> object:

@@ -135,6 +135,11 @@ SAID = [
         Refusal("bad-address", AT, user="alice", format=OLDEST),
     ),
     ("0.99, more behind", OLD + b"x", Refusal("bad-elements", AT, format=OLDEST)),
+    (
+        "0.99, the text of a login",
+        OLD.replace(b"Login: alice", b"Aborted: user=<a>, rip="),
+        Refusal("bad-elements", AT, format=OLDEST),
+    ),
     ("0.99, another level", OLD.replace(b"Info", b"Error"), Refusal("bad-elements", AT, format=OLDEST)),
     ("no such day", LINE.replace(b"Nov 23", b"Nov 31"), Refusal("bad-stamp", user=WHO, format=DOVECOT)),
     ("an end on no such day", END.replace(b"Nov 23", b"Nov 31"), Refusal("bad-stamp", user="alice", format=DOVECOT)),

@@ -134,6 +134,41 @@ def test_a_login_stands_at_its_level(head: bytes, verdict: str) -> None:
         assert event.at == NOW - 10
 
 
+HEADS = [
+    ("own file", b"Nov 23 21:00:00 imap-login: %s: " + NO_LEVEL, "no-level"),
+    ("1.x", b"dovecot: Nov 23 21:00:00 %s: imap-login: " + NO_LEVEL, "no-level"),
+    ("0.99", b"imap-login: 2026-11-23 21:00:00 %s: Login: alice [192.0.2.1]", "bad-elements"),
+]
+
+
+@pytest.mark.parametrize("level", [b"Debug", b"Info", b"Warning", b"Error", b"Fatal", b"Panic"], ids=bytes.decode)
+@pytest.mark.parametrize(("line", "reason"), [row[1:] for row in HEADS], ids=[row[0] for row in HEADS])
+def test_a_login_at_another_level_is_refused_and_framed_all_the_same(line: bytes, reason: str, level: bytes) -> None:
+    event = Recogniser(Reading("dovecot-file", timezone="UTC")).line(line % level, NOW)
+    if level == b"Info":
+        assert isinstance(event, Login)
+    else:
+        assert isinstance(event, Refusal)
+        assert (event.reason, event.at) == (reason, NOW - 10)
+
+
+@pytest.mark.parametrize("field", ["log", "time"])
+@pytest.mark.parametrize("text", ["\ud800", "\x00", "\u0661", "\ufeff"], ids=ascii)
+def test_a_docker_record_may_hold_any_text(field: str, text: str) -> None:
+    record = {"log": LINE.decode() + "\n", "stream": "stdout", "time": "2026-11-23T20:00:00Z"}
+    record[field] = text + record[field]
+    line = json.dumps(record).encode()
+    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    assert isinstance(reader.line(line, NOW), Refusal)
+    assert reader.stamp(line, NOW) == (None if field == "time" else NOW - 3610)
+    assert detect(line + b"\n") is None
+
+
+def test_the_hostnames_of_a_source_leave_its_own_file_alone() -> None:
+    reader = Recogniser(Reading("dovecot-file", timezone="UTC", hostnames=("mx1",)))
+    assert isinstance(reader.line(LINE, NOW), Login)
+
+
 @pytest.mark.parametrize("head", [b"@%016x00000000 ", b"dovecot: Nov 23 21:00:00 ", b"Nov 23 21:00:00 "])
 def test_an_end_stands_at_its_level(head: bytes) -> None:
     head = head % ((1 << 62) + 10 + NOW - 10) if b"%" in head else head

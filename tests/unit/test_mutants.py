@@ -58,6 +58,11 @@ def test_a_mutant_is_shown_with_its_line_and_all_lines_that_differ() -> None:
     assert (mutant.line, mutant.before, mutant.after) == (4, "< c,", "<= c,")
 
 
+def test_a_line_that_is_there_twice_is_shown_with_the_one_before_it() -> None:
+    found = sample("file.py", "x = a\ny = 1\nx = b\ny = 1", 1, 9, Harmless(""))
+    assert [(m.line, m.before) for m in found] == [(2, "x = a y = 1"), (4, "x = b y = 1")]
+
+
 HARMLESS_ROWS = [
     ("this one", "file.py\n- x = a < b\n+ x = a <= b\n# never equal\n", True),
     ("whatever becomes of the line", "file.py\n- x = a < b\n+ *\n# why\n# and why\n\nother.py\n- x\n+ y\n# why", True),

@@ -200,8 +200,9 @@ def test_a_map_that_may_only_be_read_is_read() -> None:
         path.chmod(0o444)
         (place / "relay.mdb-lock").unlink()
         place.chmod(0o555)
-        command = [script, "--map", path, "192.0.2.10"]
-        user, groups = (65534, []) if os.geteuid() == 0 else (None, None)
+        command = [str(script), "--map", str(path), "192.0.2.10"]
+        user = 65534 if os.geteuid() == 0 else None
+        groups: list[str | int] | None = None if user is None else []
         done = subprocess.run(
             command, capture_output=True, check=False, timeout=30, user=user, group=user, extra_groups=groups
         )
