@@ -12,6 +12,7 @@ cache=$root/.cache/$(. /etc/os-release && echo "$VERSION_CODENAME")
 apt_log=$cache/apt.log
 python=/usr/bin/python3
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+umask 022 # what is installed and made here is not for root alone, whatever umask root has
 
 demo_packages="python3 python3-lmdb python3-watchdog python3-pygtail dovecot-core dovecot-imapd dovecot-pop3d"
 policy=/usr/sbin/policy-rc.d

@@ -11,7 +11,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.servers.clients import PASSWORD, USER
+from tests.servers.clients import PASSWORD, USER, pop3_login
 from tests.servers.exim import TREE, replaced
 from tests.servers.place import Place, Server, free_port, listens
 
@@ -166,6 +166,12 @@ class Dovecot:
             lambda: all(listens(at, port) for at in ("127.0.0.1", "::1") for port in self.ports.values()),
             "accept connections",
         )
+
+    def logged_in(self) -> None:
+        """Log in once, and wait until the log tells of it: Dovecot makes the log when it writes its first line."""
+        assert pop3_login("127.0.0.1", self.ports["pop3"])
+        told = (b"ogin: ", b"ogged in: ")
+        self.server.wait_until(lambda: any(word in line for line in self.lines() for word in told), "log the login")
 
     def doveconf(self) -> Path:
         """A file with the output of `doveconf -n` for its configuration."""

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.servers.place import Place, Server, ServerError, free_port, listens
+from tests.servers.place import Place, Server, ServerError, free_port, lend, listens
 
 TREE = Path(__file__).resolve().parents[2]
 USER = "Debian-exim"
@@ -117,7 +117,7 @@ def write_snippets(where: Path, way: str, run_dir: Path) -> Path:
 
     Returns the macros' file, which names the ACL file.
     """
-    shutil.copy(TREE / "exim/readlookup", where / "readlookup")
+    lend(TREE / "exim/readlookup", where / "readlookup")
     paths = {
         "socket": [("/run/popauthd/", f"{run_dir}/")],
         "readlookup": [("/usr/lib/popauthd/readlookup ", f"{where}/readlookup --map {run_dir}/relay.mdb ")],
@@ -141,9 +141,7 @@ class Exim:
         self.root = place.directory(f"exim-{flavour}-{way or 'plain'}-{self.port}")
         for name in ("spool", "log"):
             place.directory(f"{self.root.name}/{name}", 0o755, USER)
-        # A copy: Exim's user may be unable to reach into the source tree.
-        self.binary = self.root / "exim4"
-        shutil.copy(stock(flavour), self.binary)
+        self.binary = lend(stock(flavour), self.root / "exim4")
         shutil.copytree(debian_configuration(), self.root / "debian")
         hook = f".include {write_snippets(self.root, way, run_dir)}" if way else ""
         self.config = self.root / "exim.conf"

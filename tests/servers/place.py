@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -57,6 +58,24 @@ def listens(address: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def lend(source: Path, target: Path) -> Path:
+    """Copy a file to where every user can read it, and run it if its owner can; returns the copy.
+
+    The source tree may lie below /root, or have been unpacked for nobody but root.
+    """
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
+    return target
+
+
+def lend_package(source: Path, target: Path) -> None:
+    """Copy the modules of a Python package, and of those in it, to where every user can read them."""
+    for module in source.rglob("*.py"):
+        copy = target / module.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        lend(module, copy)
 
 
 class Server:

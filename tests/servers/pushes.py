@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from pathlib import Path
 
 from tests.servers.dovecot import branch
 from tests.servers.exim import TREE, replaced
-from tests.servers.place import Place, listens
+from tests.servers.place import Place, lend, listens
 
 SECRET = "0123456789abcdef-secret"
 
 
 def post_login(place: Place, socket: Path, user: str = "dovecot") -> str:
     """The post-login snippet, telling on `socket` as `user`."""
-    script = place.root / "post-login"
-    shutil.copy(TREE / "dovecot/post-login", script)
-    script.chmod(0o755)
+    script = lend(TREE / "dovecot/post-login", place.root / "post-login")
     text = (TREE / f"dovecot/popauthd-post-login-{branch()}.conf").read_text()
     pairs = [("/usr/lib/popauthd/post-login", f"{script} --socket {socket}"), ("user = dovecot", f"user = {user}")]
     return replaced(text, pairs)

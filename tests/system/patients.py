@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers import eventually
-from tests.servers.clients import pop3_login
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import write_snippets
 from tests.servers.place import Place, Server, free_port
@@ -58,7 +57,7 @@ class World:
 def build(place: Place, flavour: str, *, split: bool) -> World:
     """One in which all is well, and Exim asks by the socket."""
     dovecot = Dovecot(place)
-    assert pop3_login("127.0.0.1", dovecot.ports["pop3"])  # its log is there
+    dovecot.logged_in()
     popauthd = Popauthd(place, dovecot.log, settings=SETTINGS)
     parts = popauthd.start("watch", "respond")
     debian = relocated(place, flavour, split)

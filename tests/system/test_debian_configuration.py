@@ -29,7 +29,7 @@ from tests.servers.exim import (
     stock,
     write_snippets,
 )
-from tests.servers.place import Place
+from tests.servers.place import Place, lend
 
 pytestmark = pytest.mark.system
 
@@ -100,9 +100,9 @@ def relocated(place: Place, flavour: str, split: bool) -> Debian:
     """Debian's files below `place`, with every path of the system replaced."""
     root = place.directory(f"debian-{flavour}-{'split' if split else 'unsplit'}")
     debian = Debian(root, root / "exim", split)
-    shutil.copy(stock(flavour), debian.binary)
+    lend(stock(flavour), debian.binary)
     shutil.copytree(debian_configuration(), root / "exim4")
-    shutil.copy(cache() / "exim/config/usr/sbin/update-exim4.conf", root / "update-exim4.conf")
+    lend(cache() / "exim/config/usr/sbin/update-exim4.conf", root / "update-exim4.conf")
     paths = [
         ("/usr/sbin/exim4", debian.binary),
         ("/etc/exim4", root / "exim4"),

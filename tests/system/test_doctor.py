@@ -17,7 +17,7 @@ import pytest
 from popauthd.doctor import Paths, examine
 from tests.helpers import eventually
 from tests.servers.exim import TREE, WAYS, write_snippets
-from tests.servers.place import Place
+from tests.servers.place import Place, lend_package
 from tests.servers.popauthd import Popauthd
 from tests.system.patients import (
     World,
@@ -198,10 +198,12 @@ def test_when_the_faults_are_gone_all_is_well_again(world: World) -> None:
 
 @pytest.mark.parametrize("user", ["nobody", "Debian-exim"])
 def test_whoever_is_not_root_is_told_to_be(world: World, user: str) -> None:
-    config = str(world.popauthd.config)
+    config, place = str(world.popauthd.config), world.popauthd.place
+    lend_package(TREE / "popauthd", place.root / f"tree-{user}/popauthd")
+    python = Path(sys.executable).resolve()  # Debian's own: a virtual environment may be where nobody else can look
     done = subprocess.run(
-        [sys.executable, "-m", "popauthd.cli", "--config", config, "doctor", *world.arguments()],
-        cwd=TREE,
+        [python, "-m", "popauthd.cli", "--config", config, "doctor", *world.arguments()],
+        cwd=place.root / f"tree-{user}",
         capture_output=True,
         text=True,
         check=False,

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import eventually
-from tests.servers.clients import pop3_login
 from tests.servers.dovecot import Dovecot, branch, version
 from tests.servers.place import Place, free_port
 from tests.servers.popauthd import Popauthd
@@ -47,16 +45,10 @@ def findings(dovecot: Dovecot, popauthd: Popauthd) -> list[dict[str, Any]]:
     return found
 
 
-def logged_in(dovecot: Dovecot) -> None:
-    """Log in, and wait until the log tells of it: Dovecot makes the log when it writes its first line."""
-    assert pop3_login("127.0.0.1", dovecot.ports["pop3"])
-    eventually(lambda: any(b"ogin: " in line or b"ogged in: " in line for line in dovecot.lines()), "the login's line")
-
-
 def test_popauthds_own_snippet_is_fine(place: Place) -> None:
     dovecot = Dovecot(place)
     popauthd = Popauthd(place, dovecot.log)
-    logged_in(dovecot)
+    dovecot.logged_in()
     code, text = status(dovecot, popauthd)
     assert code == 0, text
     assert f'use path = "{dovecot.log}"' in text
@@ -67,7 +59,7 @@ def test_a_link_to_the_log_is_followed_as_well(place: Place) -> None:
     dovecot = Dovecot(place)
     link = place.root / "link.log"
     link.symlink_to(dovecot.log)
-    logged_in(dovecot)
+    dovecot.logged_in()
     assert status(dovecot, Popauthd(place, link))[0] == 0
 
 
@@ -93,7 +85,7 @@ def test_what_is_said_is_what_popauthd_makes_of_a_real_login(
 ) -> None:
     dovecot = Dovecot(place, extra)
     popauthd = Popauthd(place, dovecot.log)
-    logged_in(dovecot)
+    dovecot.logged_in()
     found = {one["check"]: one["severity"] for one in findings(dovecot, popauthd) if one["severity"] != "ok"}
     assert found == ({check: severity} if check else {})
     assert status(dovecot, popauthd)[0] == (1 if severity in ("warning", "danger") else 0)
@@ -127,7 +119,7 @@ def test_a_snippet_that_pushes_is_fine_and_one_side_of_it_alone_is_told(place: P
 
 def test_a_log_that_others_can_write_is_told(place: Place) -> None:
     dovecot = Dovecot(place)
-    logged_in(dovecot)
+    dovecot.logged_in()
     popauthd = Popauthd(place, dovecot.log)
     for path, mode, why in [
         (dovecot.log, 0o666, f"{dovecot.log} can be written by everybody"),
