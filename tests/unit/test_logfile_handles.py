@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.sources.handles import Handle, Packed, Trouble, open_file
-from tests.faults.logworld import PACKERS
+from tests.faults.logworld import PACKERS, read_so_far
 
 LINES = b"".join(b"%d line\n" % number for number in range(60_000))
 
@@ -173,11 +173,6 @@ def test_reading_on_in_a_packed_file_does_not_begin_it_again(tmp_path: Path, pac
         assert len(handle.read(at, 120_000)) >= 60_000
     handle.close()
     assert read_so_far() - before < 3_200_000
-
-
-def read_so_far() -> int:
-    """Bytes that this process has read by system calls."""
-    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 DAMAGES: list[tuple[str, Callable[[bytes], bytes]]] = [

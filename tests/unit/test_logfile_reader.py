@@ -12,6 +12,7 @@ import pytest
 
 from popauthd.sources.handles import open_file
 from popauthd.sources.reader import LINE_BYTES, STEPS, Reader, Rewritten, whole_lines
+from tests.faults.logworld import read_so_far
 
 LONGEST = b"y" * LINE_BYTES + b"\n"
 LONGER = b"y" * (LINE_BYTES + 1) + b"\n"
@@ -148,12 +149,33 @@ def test_what_was_not_read_yet_may_change(log: Path, opening: Opening) -> None:
 
 
 def test_a_packed_file_is_not_compared_with_itself(tmp_path: Path) -> None:
+    """Going back to its first bytes would unpack it from the start for every block."""
     path = tmp_path / "mail.log.1.gz"
-    path.write_bytes(gzip.compress(BODY * 400))
+    lines = b"".join(os.urandom(1000).hex().encode() + b"\n" for _ in range(1000))
+    path.write_bytes(gzip.compress(lines))
+    before = read_so_far()
     reader = Reader(open_file(str(path)), 0, 1)
-    assert blocks(reader) == BODY * 400
+    assert blocks(reader) == lines
     assert reader.behind == reader.unfinished == 0
     reader.close()
+    assert read_so_far() - before < 2 * path.stat().st_size
+
+
+def test_a_line_as_long_as_may_be_waits_for_its_end(log: Path, opening: Opening) -> None:
+    append(log, LONGEST[:-1])
+    reader = opening()
+    assert reader.next_block() == b""
+    assert (reader.offset, reader.long_lines, reader.unfinished) == (0, 0, LINE_BYTES)
+    append(log, b"\n")
+    assert reader.next_block() == LONGEST
+
+
+@pytest.mark.parametrize("rest", [bytes(3) + SHORT, LONGER, LONGER + SHORT], ids=["a hole", "too long", "and more"])
+def test_what_a_block_stops_before_is_behind_it(log: Path, opening: Opening, rest: bytes) -> None:
+    append(log, SHORT + rest)
+    reader = opening(block_bytes=1 << 20)
+    assert reader.next_block() == SHORT
+    assert reader.behind == len(rest)
 
 
 def test_behind_and_unfinished_are_told_after_every_block(log: Path, opening: Opening) -> None:
