@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from popauthd.sources.handles import Trouble, open_file
+from popauthd.sources.logfile import LogFile
 from popauthd.sources.siblings import settled
-from tests.faults.logworld import PACKERS, START, Follower, World, without_rights
+from tests.faults.logworld import PACKERS, START, Follower, World, stamp, without_rights
 
 NAMES = [
     ("logrotate", "mail.log", ["mail.log.1", "mail.log.2.gz", "mail.log.10.gz"]),
@@ -167,3 +168,15 @@ def test_a_damaged_archive_does_not_hide_the_place_in_a_later_one(world: World, 
     follower.read()
     assert follower.lost == []
     assert follower.gaps == []
+
+
+def test_pygtails_own_guess_is_asked_for_and_may_fail(tmp_path: Path) -> None:
+    """So a way of rotating that pygtail learns in a later version is followed as well."""
+    path = tmp_path / "log" / "mail.log"
+    path.parent.mkdir()
+    log = LogFile(str(path), stamp)
+    path.with_name("mail.log.1").touch()
+    assert log._guess() == f"{path}.1"
+    shutil.rmtree(path.parent)
+    assert log._guess() is None
+    log.close()
