@@ -1,7 +1,8 @@
-"""What the log file source tells of itself, how long it minds rotated files, and what it says is lost."""
+"""What the log file source tells of itself, and what it says is lost."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,7 @@ import pytest
 
 from popauthd.sources import Chunk
 from popauthd.sources.logfile import GAPS_MOST, LogFile
-from popauthd.sources.place import OLD_MOST, decode
-from tests.faults.logworld import PACKERS, START, WIDTH, Follower, World, open_in, stamp, whole, without_rights
+from tests.faults.logworld import PACKERS, START, WIDTH, Follower, World, open_in, stamp, turn, without_rights
 
 
 @pytest.fixture
@@ -139,116 +139,6 @@ def test_when_the_end_was_reached_is_forgotten_with_what_was_read(world: World, 
     assert again.written_after is None
 
 
-def test_a_rotated_file_is_minded_until_it_was_quiet_for_ten_minutes(world: World, follower: Follower) -> None:
-    world.write(1)
-    follower.read()
-    world.rename_create()
-    follower.read()
-    rotated = world.sibling(".1")
-    for _ in range(3):  # each late line renews the time
-        world.now += 599
-        follower.read()
-        world.write(1, to=rotated)
-        follower.read()
-    assert follower.got == [1, 2, 3, 4]
-    world.now += 599
-    follower.read()
-    assert state(follower)["old_files"] == 1
-    world.now += 1
-    follower.read()
-    assert state(follower)["old_files"] == 0
-    world.write(1, to=rotated)
-    follower.read()
-    assert follower.got == [1, 2, 3, 4]
-    assert follower.gaps == []
-
-
-@pytest.mark.parametrize("stopped", [False, True], ids=["running", "restarted"])
-def test_a_last_line_that_is_never_finished_is_told_when_the_file_is_given_up(
-    world: World, follower: Follower, stopped: bool
-) -> None:
-    world.write(1, end=b"y" * 33)
-    follower.read()
-    world.rename_create()
-    world.write(1)
-    follower.read()
-    if stopped:
-        follower.start()
-        follower.read()
-    world.now += 599
-    follower.read()
-    assert follower.gaps == []
-    world.now += 1
-    follower.read()
-    rotated = world.sibling(".1") if stopped else world.path
-    assert told(follower) == [f"the last line of {rotated} was never finished (33 bytes)"]
-    assert follower.gaps[0].at == START + 600
-
-
-def test_no_more_than_so_many_rotated_files_are_minded(world: World, follower: Follower) -> None:
-    for _ in range(OLD_MOST + 4):
-        world.write(1)
-        follower.read()
-        world.rename_create()
-        follower.read()
-    follower.read()
-    assert state(follower)["old_files"] == OLD_MOST
-    world.write(1)
-    follower.read()
-    place = decode(follower.saved[-1])
-    assert place is not None
-    assert len(place.old) == OLD_MOST
-    late = world.sibling(f".{OLD_MOST}")
-    world.write(1, to=late)
-    world.write(1, to=world.sibling(f".{OLD_MOST + 1}"))
-    follower.read()
-    assert follower.lost == [world.count]
-
-
-@pytest.mark.parametrize("stopped", [False, True], ids=["running", "restarted"])
-def test_late_lines_and_new_ones_take_turns(world: World, follower: Follower, stopped: bool) -> None:
-    world.write(1)
-    follower.read()
-    world.rename_create()
-    world.write(1)
-    follower.read()
-    log = follower.log
-    assert log is not None
-    world.write(4000, to=world.sibling(".1"))
-    world.write(4000)
-    if stopped:
-        follower.start()
-        log = follower.log
-        assert log is not None
-    late = []
-    while chunk := log.read(world.now):
-        late.append(int(whole(chunk.block)[0][2]) < 4000)
-    assert late[:4] in ([True, False, True, False], [False, True, False, True])
-
-
-def test_late_lines_are_read_after_a_restart_whatever_the_file_is_called_by_then(
-    world: World, follower: Follower
-) -> None:
-    for _ in range(2):
-        world.write(1)
-        follower.read()
-        world.rename_create()
-        world.write(1)
-        follower.read()
-    follower.stop()
-    world.write(1, to=world.sibling(".1"))
-    world.write(1, to=world.sibling(".2"))
-    world.rename_create()
-    world.pack(".3", ".gz")
-    world.destroy(world.sibling(".1"))
-    world.write(1)
-    follower.start()
-    follower.read()
-    assert follower.lost == []
-    assert sorted(follower.got) == [*range(1, world.count + 1)]
-    assert state(follower)["old_files"] == 1
-
-
 def test_nothing_stays_open_after_close(world: World, follower: Follower) -> None:
     for _ in range(3):
         world.write(1)
@@ -336,3 +226,46 @@ def test_a_truncation_to_nothing_begins_at_the_start_and_is_told(world: World, f
     follower.read()
     assert follower.got == [1, 2, 3, 4, 5]
     assert len(told(follower)) == 1
+
+
+def test_amid_a_rotation_the_end_is_not_reached(
+    world: World, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which files come next cannot be told then."""
+    world.write(1)
+    follower.read()
+    turn(world)
+    turn(world)
+    newest, opened = world.sibling(".1"), os.open
+
+    def overtaken(name: str, flags: int) -> int:
+        if name == str(newest):
+            newest.rename(world.sibling(".3"))
+        return opened(name, flags)
+
+    world.now += 10
+    with monkeypatch.context() as context:
+        context.setattr(os, "open", overtaken)
+        follower.read()
+    assert follower.got == [1]
+    assert state(follower)["at_end_at"] == START
+    world.sibling(".3").rename(newest)
+    follower.read()
+    assert follower.got == [1, 2, 3]
+    assert state(follower)["at_end_at"] == START + 10
+
+
+@pytest.mark.parametrize("place", [None, b"damaged"])
+def test_without_a_place_it_begins_anew_whatever_it_did_before(
+    world: World, follower: Follower, place: bytes | None
+) -> None:
+    world.write(1)
+    follower.read()
+    turn(world)
+    follower.read()
+    log = follower.log
+    assert log is not None
+    log.resume(follower.saved[0], START - 900)  # goes on at a mark, as if it were stopped before it could
+    log.resume(place, START - 900)
+    follower.read()
+    assert follower.got == [1, 2, 1, 2]
