@@ -149,6 +149,12 @@ def whole(data: bytes) -> list[re.Match[bytes]]:
     return [hit for hit in map(LINE.fullmatch, lines) if hit]
 
 
+def turn(world: World, lines: int = 1) -> None:
+    """Rotate the log by rename, and write to the new one."""
+    world.rename_create()
+    world.write(lines)
+
+
 def open_in(directory: Path) -> int:
     """How many files of a directory this process has open."""
     count = 0
