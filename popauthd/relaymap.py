@@ -227,6 +227,9 @@ class MapReader:
             try:
                 with self._open().begin(buffers=False) as txn:
                     value = txn.get(key.encode("ascii"))
+            except lmdb.MapResizedError:  # it has outgrown what we mapped: opened anew, all of it is
+                self.close()
+                continue
             except (lmdb.Error, OSError) as error:
                 raise self._trouble(error) from error
             if value is not None and (expires_at := read_record(key, value)) is not None:

@@ -25,6 +25,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 DAY = 86400
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_LAST_OF_32_BITS = (1 << 31) - 1
 LEEWAY = 120  # seconds: a line no older than this counts as written just now
 REMEMBERED = 4096  # minutes kept before the cache is emptied
 
@@ -109,7 +111,7 @@ class Stamps:
 
     def _turn_year(self, now: int) -> None:
         """Forget what was learnt with another year as the present one."""
-        year = time.gmtime(now).tm_year
+        year = _utc(now).year
         self._year_from = calendar.timegm((year, 1, 1, 0, 0, 0))
         self._year_to = calendar.timegm((year + 1, 1, 1, 0, 0, 0))
         self._moments.clear()
@@ -121,7 +123,7 @@ class Stamps:
         fields = self._layout[1](key) if self._layout else _default_fields(key)
         moments: list[Moment] = []
         if fields is not None and fields.hour <= 23 and fields.minute <= 59 and fields.second <= 59:
-            this_year = time.gmtime(self._year_from).tm_year
+            this_year = _utc(self._year_from).year
             years = range(this_year + 1, this_year - _LEAP_REACH, -1)
             for year in years if fields.year is None else (fields.year,):
                 moment = self._moment(year, fields)
@@ -160,7 +162,7 @@ def _choose(readings: list[int], now: int, written_after: int | None) -> int | N
 def _zone(name: str) -> Callable[[int], int]:
     """A function from epoch seconds to the zone's offset from UTC in seconds."""
     if not name:
-        return lambda at: time.localtime(at).tm_gmtoff
+        return _offset_here
     try:
         zone = zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -170,10 +172,22 @@ def _zone(name: str) -> Callable[[int], int]:
         ) from error
 
     def offset(at: int) -> int:
-        delta = datetime.datetime.fromtimestamp(at, zone).utcoffset()
+        delta = _utc(at).astimezone(zone).utcoffset()
         return 0 if delta is None else int(delta.total_seconds())
 
     return offset
+
+
+def _utc(at: int) -> datetime.datetime:
+    """What gmtime and fromtimestamp give, but without a 32-bit time_t, which ends in January 2038."""
+    return _EPOCH + datetime.timedelta(seconds=at)
+
+
+def _offset_here(at: int) -> int:
+    try:
+        return time.localtime(at).tm_gmtoff
+    except OverflowError:  # it lies ahead of all that this machine's clock can say, and is refused as the future
+        return time.localtime(_LAST_OF_32_BITS).tm_gmtoff
 
 
 _MONTH_MINUTE = re.compile(rb"([A-Z][a-z]{2}) ([ 0-9]?[0-9]) ([0-9]{2}):([0-9]{2})")
@@ -268,8 +282,7 @@ def _layout_fields(pattern: re.Pattern[bytes], stamp: bytes) -> Fields | None:
         return None
     part = found.groupdict()
     if "epoch" in part:
-        moment = time.gmtime(int(part["epoch"]))
-        return Fields(*moment[:6], 0)
+        return Fields(*_utc(int(part["epoch"])).timetuple()[:6], 0)
     month = part["month"]
     number = int(month) if month.isdigit() else _MONTHS.get(month)
     if number is None:

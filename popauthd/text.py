@@ -36,8 +36,14 @@ def length_of_time(seconds: int) -> str:
 
 
 def stamp(at: int) -> str:
-    """Epoch seconds as local time with its offset, nearly as `date -Is` prints it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at))
+    """Epoch seconds as local time with its offset, nearly as `date -Is` prints it; `@seconds` if there is none.
+
+    at: from a log, so it may be anything; and a machine with a 32-bit time_t knows no time after January 2038.
+    """
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at))
+    except (ValueError, OverflowError, OSError):
+        return f"@{at}"
 
 
 class Quiet:

@@ -12,7 +12,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from popauthd import hostlist
+from popauthd import hostlist, relaymap
 from popauthd.errors import StoreError
 from popauthd.relaymap import MapReader, MapWriter, read_record, record
 from tests.helpers import ROOT, no_descriptor_left, write_map
@@ -200,6 +200,19 @@ def test_a_host_list_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -
     with pytest.raises(StoreError, match="host list"):
         hostlist.write(str(path), [])
     assert path.read_text() == "192.0.2.10: 5\n"
+
+
+def test_a_map_that_outgrew_what_its_reader_had_mapped_is_opened_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relaymap, "MAP_BYTES", 1 << 16)
+    write_map(path, {A: 100})
+    reader = MapReader(str(path))
+    assert reader.expiry(A) == 100
+    write_map(path, {f"10.0.{high}.{low}": 200 for high in range(20) for low in range(200)})
+    assert path.stat().st_size > 1 << 16
+    assert (reader.expiry(A), reader.expiry("10.0.19.199")) == (100, 200)
+    reader.close()
 
 
 def test_a_map_that_grows_under_a_reader_is_never_taken_for_one_cut_short(path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from popauthd.text import Quiet, length_of_time, safe
+from popauthd.text import Quiet, length_of_time, safe, stamp
 
 SAFE = [
     ("plain", "alice@example.org", "alice@example.org"),
@@ -28,6 +28,10 @@ def test_text_from_outside_is_made_safe(text: str, printed: str) -> None:
 
 def test_a_length_of_time_reads_as_people_say_it() -> None:
     assert [length_of_time(s) for s in (0, 59, 843, 7500)] == ["0s", "59s", "14m 3s", "2h 5m"]
+
+
+def test_a_time_that_this_machine_cannot_say_is_shown_as_its_number() -> None:
+    assert [stamp(1 << 60), stamp(-(1 << 60))] == ["@1152921504606846976", "@-1152921504606846976"]
 
 
 def test_a_repeating_warning_is_logged_once_with_its_count(caplog: pytest.LogCaptureFixture) -> None:
