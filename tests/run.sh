@@ -65,7 +65,7 @@ prepare
 # systemd's journal tools and zstd: for the journal source, and for logs that were rotated into .zst
 # shellcheck disable=SC2086 # a list of names
 need $demo_packages python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate mandoc
-need debhelper dh-python lintian mmdebstrap iproute2 util-linux faketime e2fsprogs qemu-system-x86
+need debhelper dh-python lintian mmdebstrap arch-test iproute2 util-linux faketime e2fsprogs qemu-system-x86
 need_exim light heavy
 need_server courier courier-imap courier-pop
 need_server perdition perdition

@@ -28,6 +28,8 @@ SERVER = "198.51.100.5"
 CLIENTS = ("192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13", "2001:db8::7")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 NETWORK = "ip link set lo up; for a in {}; do ip address add $a dev lo; done; echo up; exec sleep infinity"
+# Mirrors keep another architecture's updates less well; nothing of such a system faces anybody.
+RELEASE_ALONE = '--setup-hook=sed -i "/-updates\\|-security/d" "$1"/etc/apt/sources.list'
 # Not compared: the package manager's own records, caches, logs and what is running.
 VOLATILE = ("proc", "sys", "dev", "run", "tmp", "var/lib/dpkg", "var/lib/apt", "var/cache", "var/log", "var/tmp")
 
@@ -50,33 +52,43 @@ def checked(command: Sequence[str | Path], seconds: float = 600, environment: Ma
     return done.stdout
 
 
-def tarball(suite: str, include: Sequence[str] = INCLUDE) -> Path:
-    """The clean system with these packages, made if it is not there. The name says what is in it."""
+def tarball(suite: str, include: Sequence[str] = INCLUDE, architecture: str = "") -> Path:
+    """The clean system with these packages, made if it is not there. The name says what is in it.
+
+    architecture: "" for this machine's own; another one needs arch-test, and a kernel that runs its programs.
+    """
     key = hashlib.sha256(" ".join(include).encode()).hexdigest()[:8]
-    path = ROOT / f".cache/roots/{suite}-{key}.tar"
+    path = ROOT / f".cache/roots/{release(suite, architecture)}-{key}.tar"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f"fresh-{os.getpid()}-{path.name}")
         # The package lists stay in it: with the archive below .cache/, apt then needs no network.
         words = ["--variant=minbase", "--mode=root", "--format=tar", "--skip=cleanup/apt/lists"]
+        if architecture:
+            words += [f"--architectures={architecture}", RELEASE_ALONE]
         checked(["mmdebstrap", *words, f"--include={','.join(include)}", suite, fresh], 1800)
         fresh.rename(path)
     return path
 
 
+def release(suite: str, architecture: str) -> str:
+    """What a clean system is called below .cache/."""
+    return f"{suite}-{architecture}" if architecture else suite
+
+
 class Root:
     """One clean system with a network and processes of its own, gone when it is closed."""
 
-    def __init__(self, suite: str, include: Sequence[str] = INCLUDE) -> None:
+    def __init__(self, suite: str, include: Sequence[str] = INCLUDE, architecture: str = "") -> None:
         self.suite = suite
         self.path = Path(tempfile.mkdtemp(prefix=f"popauthd-{suite}-"))
         self.path.chmod(0o755)
-        checked(["tar", "-C", self.path, "-xf", tarball(suite, include), "--numeric-owner"])
+        checked(["tar", "-C", self.path, "-xf", tarball(suite, include, architecture), "--numeric-owner"])
         self._resolve(NO_SERVER)
         policy = self.path / "usr/sbin/policy-rc.d"
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
-        self._archive = ROOT / f".cache/roots/{suite}-archive"
+        self._archive = ROOT / f".cache/roots/{release(suite, architecture)}-archive"
         self._archive.mkdir(exist_ok=True)
         words = ["unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child=KILL"]
         script = NETWORK.format(" ".join((SERVER, *CLIENTS)))
@@ -142,17 +154,22 @@ class Root:
             shutil.copyfile(deb, there / deb.name)
         options = ["-q", "-y", "-o", "APT::Keep-Downloaded-Packages=true", "-o", "Dpkg::Use-Pty=0"]
         command = ["apt-get", *options, "--no-install-recommends", *words]
-        self._resolve(Path("/etc/resolv.conf").read_text())
         try:
-            said = checked(self.inside(*command, network=False), environment=ENVIRONMENT)
+            said = self.online(*command)
         except RootError:  # the lists may be older than the mirror
-            checked(self.inside("apt-get", "-q", "update", network=False), environment=ENVIRONMENT)
-            said = checked(self.inside(*command, network=False), environment=ENVIRONMENT)
-        finally:
-            self._resolve(NO_SERVER)
+            self.online("apt-get", "-q", "update")
+            said = self.online(*command)
         for deb in there.glob("*.deb"):
             shutil.move(deb, self._archive / deb.name)
         return said
+
+    def online(self, *command: str) -> str:
+        """Run a command in the root over this machine's network; all its output. Raises RootError."""
+        self._resolve(Path("/etc/resolv.conf").read_text())
+        try:
+            return checked(self.inside(*command, network=False), environment=ENVIRONMENT)
+        finally:
+            self._resolve(NO_SERVER)
 
     def _resolve(self, text: str) -> None:
         (self.path / "etc/resolv.conf").write_text(text)
