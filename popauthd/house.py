@@ -21,7 +21,7 @@ from popauthd.books.writing import SWEEP_AT_MOST
 from popauthd.errors import StoreFullError
 from popauthd.lostends import LostEnds
 from popauthd.model import Login
-from popauthd.policy import Limits, fingerprint, lifetime, still_grants
+from popauthd.policy import Limits, asked_of_a_line, fingerprint, lifetime, still_grants
 from popauthd.publisher import Publisher
 from popauthd.text import stamp
 from popauthd.userfile import UserFiles
@@ -211,7 +211,7 @@ class House:
         writing.set_own_addresses(self._own)
         rules = self._books.rules
         print_of_all = fingerprint(self.limits) + f" {rules.shared_users} {rules.hold_seconds}"
-        unjudged = writing.take_unjudged()
+        unjudged = writing.judged_by_an_older_version(asked_of_a_line(self.limits))
         ended = writing.judge_again(
             print_of_all,
             lambda row, held: _judged(row, held, self.limits, rules.hold_seconds, now, unjudged=unjudged),

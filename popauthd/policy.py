@@ -194,6 +194,12 @@ def fingerprint(limits: Limits) -> str:
     return sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
+def asked_of_a_line(limits: Limits) -> str:
+    """Changes when another protocol, mechanism or TLS is asked for: what a login's line says, and nothing else does."""
+    asked = [_print(value) for value in (limits.protocols, limits.refuse_mechanisms, limits.require_tls)]
+    return sha256(repr(asked).encode("utf-8", "backslashreplace")).hexdigest()
+
+
 def _print(value: object) -> str:
     if isinstance(value, UserList):
         return repr(value.entries())

@@ -191,11 +191,16 @@ class Writing(Sessions):
             self._recompute(address, now)
         return sum(row.expires_at > now >= expires_at for row, expires_at, _lifetime in shorter)
 
-    def take_unjudged(self) -> bool:
-        """Whether the logins come from older books and are looked at for the first time; asked once."""
-        found = self._get("meta", b"unjudged") is not None
-        self._delete("meta", b"unjudged")
-        return found
+    def judged_by_an_older_version(self, asked: str) -> bool:
+        """Whether logins of older books, of which less is known, still count as good.
+
+        asked: what the limits ask of a login's line. They do until that is another than when it was first given here.
+        """
+        first = self._get("meta", b"unjudged")
+        if first == b"1":
+            first = asked.encode("ascii")
+            self._put("meta", b"unjudged", first)
+        return first == asked.encode("ascii")
 
     def refuse(self, refusal: Refusal) -> None:
         """Remember the latest refusal for an address, so that it can be explained."""

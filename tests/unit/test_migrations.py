@@ -112,6 +112,37 @@ def test_what_was_granted_by_an_older_version_is_judged_when_limits_change_after
     books.close()
 
 
+@pytest.mark.parametrize("change", [{"lifetime_seconds": 1800}, {"own_addresses": (network("198.51.100.5"),)}], ids=str)
+def test_limits_that_ask_nothing_of_a_login_s_line_end_none_of_an_older_version(
+    old: tuple[str, dict[str, Any]], change: dict[str, Any]
+) -> None:
+    path, held = old
+    started(path, held).close()
+    books = started(path, held, **change)
+    with books.reading() as reading:
+        wanted = {address for address, expiry in held["published"].items() if expiry > held["now"]}
+        assert {address for address, _expiry in reading.published()} == wanted
+    books.close()
+
+
+def test_the_first_login_after_an_upgrade_ends_none_of_an_older_version(old: tuple[str, dict[str, Any]]) -> None:
+    """It tells an address of this machine, so that the limits are looked at again."""
+    path, held = old
+    books = Books(path, rules(held))
+    publisher = Publisher(MapWriter(str(Path(path).with_name("relay.mdb"))))
+    house = House(books, publisher, limits(held), clock_offset=lambda: int(held["now"]) - 86400)
+    with books.writing() as writing:
+        house.start(writing, held["now"])
+        before = dict(writing.published())
+    house.learn_own(["198.51.100.5"])
+    house.tend(held["now"], caught_up=True)
+    with books.reading() as reading:
+        assert dict(reading.published()) == before
+        assert before
+    publisher.close()
+    books.close()
+
+
 @pytest.mark.parametrize("missing", sorted(set(DATABASES) - {"logins", "meta", "users"}))
 def test_a_database_that_is_missing_is_made(tmp_path: Path, missing: str) -> None:
     path = str(tmp_path / "books.mdb")
