@@ -1,3 +1,3 @@
 """popauthd: POP-before-SMTP for Dovecot and Exim."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -131,7 +131,7 @@ def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[
         publisher,
         limits(settings),
         history_seconds=settings.history_seconds,
-        notes=[*(note for note in healed if note), *users.warnings()],
+        notes=[*(note for note in healed if note), *books.notes, *users.warnings()],
         user_files=users,
         lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
     )

@@ -11,6 +11,9 @@ from tests.package.roots import Root, checked
 
 # What build-deb.sh asks for, and what judges the result; nothing else of a developer's machine.
 TOOLS = ("debhelper", "dh-python", "lintian", "python3")
+# git archive 5dd0109 and PARTS, packed: the package as it was when its books were of schema 2. Not asked of git, as who
+# has unpacked a tarball has no history.
+FIRST_RELEASE = Path(__file__).with_name("popauthd-0.1.0.tar.xz")
 PARTS = ("popauthd", "exim", "dovecot", "packaging", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml")
 
 
@@ -52,6 +55,14 @@ def copied(into: Path) -> Path:
         if not path.is_symlink():
             path.chmod(0o700 if path.is_dir() or os.access(path, os.X_OK) else 0o600)
     return into
+
+
+def of_first_release(into: Path) -> Path:
+    """The .deb of 0.1.0, made by its own source's build-deb.sh."""
+    source = into / "popauthd-0.1.0"
+    source.mkdir()
+    checked(["tar", "-C", source, "-xf", FIRST_RELEASE])
+    return build(into, source)
 
 
 def of_version(version: str, into: Path) -> Path:

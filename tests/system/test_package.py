@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from popauthd import __version__
 from tests.helpers import eventually
 from tests.package import hook
 from tests.package.building import of_release, of_version
@@ -155,9 +156,10 @@ def test_a_downgrade_is_refused_with_a_clear_word(site: Site, tmp_path: Path) ->
     (site.root.path / "tmp" / older.name).write_bytes(older.read_bytes())
     status, said = site.root.fails("dpkg", "-i", f"/tmp/{older.name}")
     assert status != 0
-    assert "0.1.0 is installed and 0.0.9 is older" in said
+    assert f"{__version__} is installed and 0.0.9 is older" in said
     assert "To go back all the same:" in said
-    assert site.root.run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", "popauthd") == "installed 0.1.0"
+    words = ("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", "popauthd")
+    assert site.root.run(*words) == f"installed {__version__}"
     assert site.socket.ask(CLIENT) == "yes"
 
 
