@@ -37,8 +37,8 @@ class Accepting:
         selector.register(listener, selectors.EVENT_READ, data)
 
     def connections(self, at_once: int) -> Iterator[socket.socket]:
-        """The connections that wait, at most so many, each as it is accepted. Never raises."""
-        for _ in range(at_once):
+        """The connections that wait, at most so many, each as it is accepted; none in a rest. Never raises."""
+        for _ in range(0 if self._rests_until is not None else at_once):
             try:
                 connection, _peer = self._listener.accept()
             except BlockingIOError:

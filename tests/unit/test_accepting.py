@@ -74,6 +74,7 @@ def test_without_a_descriptor_the_listener_rests_and_it_is_said_once(
             loop.accepting.tend()
             assert loop.ready() == [], "it rests for a while"
             assert 0 < loop.accepting.wait(60) < 60
+            assert loop.accept() == 0, "nor is it asked in vain meanwhile"
             loop.rest()
     assert [record.getMessage() for record in caplog.records] == [
         "cannot accept a client for now, those who are in are served: Too many open files"
