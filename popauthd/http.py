@@ -3,6 +3,9 @@
 A request is read only if it can be read in one way: CRLF line ends, no folded or repeated header, a body of exactly
 Content-Length bytes, no transfer coding. Whatever else comes is Refused with a status, and ends the connection: where
 the next request would begin can no longer be told. Bounded by HEAD_BYTES and BODY_BYTES.
+
+Takes time in proportion to the bytes, in however small pieces they come: no pattern can match a text in two ways,
+and `Requests` looks at no byte again that it has looked at.
 """
 
 from __future__ import annotations
@@ -32,9 +35,10 @@ REASONS = {
 }
 
 _START = re.compile(rb"([A-Z]{1,20}) ([!-~]{1,2000}) HTTP/([0-9])\.([0-9])")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 _LENGTH = re.compile(rb"[0-9]{1,9}")
-_TOKENS = re.compile(rb"[ \t]*,[ \t]*")
+_BLANKS = b" \t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +61,80 @@ class Refused:
     why: str
 
 
-def read_request(data: bytes) -> NeedMore | Request | Refused:
-    """Read the first request from all bytes received so far."""
-    end = data.find(b"\r\n\r\n", 0, HEAD_BYTES)
-    if end < 0:
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A head that holds. length: of the body. begins: where in the bytes the body does."""
+
+    method: str
+    target: str
+    headers: Mapping[str, bytes]
+    keep_alive: bool
+    length: int
+    begins: int
+
+
+class Requests:
+    """What one client sends, request by request: `feed` it, then call `following` until it needs more."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._seen = 0  # bytes that hold no end of a head
+        self._head: _Head | None = None
+
+    def __len__(self) -> int:
+        """The bytes that are not used yet."""
+        return len(self._data)
+
+    def feed(self, more: bytes) -> None:
+        """Take in what has come."""
+        self._data += more
+
+    def following(self) -> NeedMore | Request | Refused:
+        """The next request. Once it is Refused, it is for ever."""
+        if self._head is None:
+            head = self._read_head()
+            if not isinstance(head, _Head):
+                return head
+            self._head = head
+        head = self._head
+        size = head.begins + head.length
+        if len(self._data) < size:
+            return NEED_MORE
+        request = Request(
+            head.method, head.target, head.headers, bytes(self._data[head.begins : size]), size, head.keep_alive
+        )
+        del self._data[:size]
+        self._seen, self._head = 0, None
+        return request
+
+    def _read_head(self) -> NeedMore | _Head | Refused:
+        data = self._data
+        end = data.find(b"\r\n\r\n", max(0, self._seen - 3), HEAD_BYTES)
+        if end >= 0:
+            return _head(bytes(data[:end]))
         if len(data) >= HEAD_BYTES:
             return Refused(431, "too long a head")
-        return Refused(400, "not HTTP") if _hopeless(data) else NEED_MORE
-    start, *lines = data[:end].split(b"\r\n")
-    match = _START.fullmatch(start)
-    if match is None:
-        return Refused(400, "not HTTP")
-    if match[3] != b"1":
-        return Refused(505, "not HTTP/1")
-    headers = _headers(lines)
-    if isinstance(headers, Refused):
-        return headers
-    length = _length(match[1], headers)
-    if isinstance(length, Refused):
-        return length
-    size = end + 4 + length
-    if len(data) < size:
+        if self._hopeless():
+            return Refused(400, "not HTTP")
+        self._seen = len(data)
         return NEED_MORE
-    tokens = {token.lower() for token in _TOKENS.split(headers.get("connection", b""))}
-    keep_alive = b"close" not in tokens and (match[4] != b"0" or b"keep-alive" in tokens)
-    return Request(match[1].decode(), match[2].decode(), headers, data[end + 4 : size], size, keep_alive)
+
+    def _hopeless(self) -> bool:
+        """Whether what has come of a head cannot become one: then there is no sense in waiting for the rest."""
+        data, seen = self._data, self._seen
+        if data.find(b"\0", seen) >= 0:
+            return True
+        feed = data.find(b"\n", seen)
+        if feed < 0 or data.find(b"\n", 0, feed) >= 0:  # the first line has not ended, or has been looked at
+            return False
+        return data[max(0, feed - 1) : feed] != b"\r" or _START.fullmatch(data, 0, feed - 1) is None
+
+
+def read_request(data: bytes) -> NeedMore | Request | Refused:
+    """Read the first request from all bytes received so far."""
+    requests = Requests()
+    requests.feed(data)
+    return requests.following()
 
 
 def write_response(status: int, body: bytes, *, keep_alive: bool) -> bytes:
@@ -93,10 +146,23 @@ def write_response(status: int, body: bytes, *, keep_alive: bool) -> bytes:
     return head.encode("ascii") + body
 
 
-def _hopeless(data: bytes) -> bool:
-    """Whether what has come of a head cannot become one: then there is no sense in waiting for the rest."""
-    line, ended, _rest = data.partition(b"\r\n")
-    return b"\0" in data or (bool(ended) and _START.fullmatch(line) is None) or b"\n" in line
+def _head(text: bytes) -> _Head | Refused:
+    """A head from its bytes, without the empty line that ends it."""
+    start, *lines = text.split(b"\r\n")
+    match = _START.fullmatch(start)
+    if match is None:
+        return Refused(400, "not HTTP")
+    if match[3] != b"1":
+        return Refused(505, "not HTTP/1")
+    headers = _headers(lines)
+    if isinstance(headers, Refused):
+        return headers
+    length = _length(match[1], headers)
+    if isinstance(length, Refused):
+        return length
+    tokens = {token.strip(_BLANKS).lower() for token in headers.get("connection", b"").split(b",")}
+    keep_alive = b"close" not in tokens and (match[4] != b"0" or b"keep-alive" in tokens)
+    return _Head(match[1].decode(), match[2].decode(), headers, keep_alive, length, len(text) + 4)
 
 
 def _headers(lines: list[bytes]) -> dict[str, bytes] | Refused:
@@ -104,13 +170,14 @@ def _headers(lines: list[bytes]) -> dict[str, bytes] | Refused:
         return Refused(431, "too many headers")
     headers: dict[str, bytes] = {}
     for line in lines:
-        match = _HEADER.fullmatch(line)
-        if match is None:
+        word, colon, text = line.partition(b":")
+        value = text.strip(_BLANKS)
+        if not colon or _NAME.fullmatch(word) is None or _VALUE.fullmatch(value) is None:
             return Refused(400, "a header line that is none")
-        name = match[1].decode("ascii").lower()
+        name = word.decode("ascii").lower()
         if name in headers:
             return Refused(400, "a header twice")
-        headers[name] = match[2]
+        headers[name] = value
     return headers
 
 
