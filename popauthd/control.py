@@ -17,14 +17,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from popauthd.accepting import Accepting
 from popauthd.errors import PopauthdError, UnavailableError, UsageError
-from popauthd.protocol import CONTROL_BYTES, NEED_MORE, Bad, NeedMore, read_control, write_control
+from popauthd.protocol import CONTROL_BYTES, Bad, NeedMore, read_control, write_control
+from popauthd.text import Quiet
 
 log = logging.getLogger("popauthd.watch")
 
 CLIENT_SECONDS = 5.0
 MAX_CLIENTS = 32
 REPLY_BYTES = 16 << 20
+ACCEPT_AT_ONCE = 16  # connections a turn
 Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -51,29 +54,27 @@ class ControlServer:
     """
 
     def __init__(self, listener: socket.socket, handler: Handler, selector: selectors.BaseSelector) -> None:
-        self._listener = listener
         self._handler = handler
         self._selector = selector
-        self._clients: dict[socket.socket, tuple[float, bytes]] = {}
-        listener.setblocking(False)
-        selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._clients: dict[socket.socket, tuple[float, bytearray]] = {}
+        self._accepting = Accepting(listener, selector, self._accept, Quiet(log))
 
     def _accept(self) -> None:
-        try:
-            connection, _peer = self._listener.accept()
-        except OSError:
-            return
+        for connection in self._accepting.connections(ACCEPT_AT_ONCE):
+            self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
         uid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if uid not in (0, os.geteuid()) or len(self._clients) >= MAX_CLIENTS:
             log.warning("control: refused uid=%d clients=%d", uid, len(self._clients))
             connection.close()
             return
         connection.setblocking(False)
-        self._clients[connection] = (time.monotonic() + CLIENT_SECONDS, b"")
+        self._clients[connection] = (time.monotonic() + CLIENT_SECONDS, bytearray())
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._receive(connection))
 
     def _receive(self, connection: socket.socket) -> None:
-        until, data = self._clients[connection]
+        data = self._clients[connection][1]
         try:
             more = connection.recv(CONTROL_BYTES + 1)
         except BlockingIOError:
@@ -83,11 +84,11 @@ class ControlServer:
         if not more:
             self._drop(connection)
             return
-        request = read_control(data + more)
-        if isinstance(request, NeedMore):
-            assert request is NEED_MORE
-            self._clients[connection] = (until, data + more)
-            return
+        data += more
+        if b"\n" not in more and len(data) <= CONTROL_BYTES:
+            return  # not whole; what has come is not looked at again
+        request = read_control(bytes(data))
+        assert not isinstance(request, NeedMore)
         with contextlib.suppress(OSError):
             connection.setblocking(True)
             connection.settimeout(1.0)
@@ -102,8 +103,13 @@ class ControlServer:
         except PopauthdError as error:
             return {"error": str(error), "exit_code": error.exit_code}
 
+    def wait(self, at_most_seconds: float) -> float:
+        """How long the loop may wait before the next turn."""
+        return self._accepting.wait(at_most_seconds)
+
     def drop_slow(self) -> None:
-        """Drop clients that have not sent a whole request in CLIENT_SECONDS; call it now and then."""
+        """Drop clients that have not sent a whole request in CLIENT_SECONDS; call it at every turn."""
+        self._accepting.tend()
         now = time.monotonic()
         for connection in [c for c, (until, _data) in self._clients.items() if until <= now]:
             self._drop(connection)
@@ -117,7 +123,7 @@ class ControlServer:
         """Drop every client; the listener stays the caller's."""
         for connection in list(self._clients):
             self._drop(connection)
-        self._selector.unregister(self._listener)
+        self._accepting.close()
 
 
 def ask(path: str, request: Mapping[str, Any], timeout_seconds: float = 10.0) -> dict[str, Any]:

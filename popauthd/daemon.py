@@ -108,7 +108,7 @@ def watch(settings: config.Config, parent: int) -> None:
         stack.callback(systemd.stopping)
         more = True
         while not signals.stop and parent in (0, os.getppid()):
-            for key, _events in selector.select(0 if more else poll_seconds):
+            for key, _events in selector.select(0 if more else control.wait(pushing.wait(poll_seconds))):
                 key.data()
             waker.tend()
             pushing.tend()

@@ -70,6 +70,27 @@ UNLESS_NO = {"proxy": "proxied", "nologin": "nologin"}
 """Attributes that must be "no", with the reason if they are anything else."""
 
 
+class Push:
+    """One message of the script, in pieces as they come; no byte is looked at twice before it is whole."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._seen = 0  # bytes that hold no end
+
+    def feed(self, more: bytes) -> None:
+        """Take in what has come."""
+        self._data += more
+
+    def read(self) -> NeedMore | Login | Ignored | Bad:
+        """What `read_push` says of all bytes so far."""
+        data, begin = self._data, VERSION + b"\0"
+        known = data[: len(begin)] == begin[: len(data)]
+        if known and len(data) <= PUSH_BYTES and data.find(b"\0\0", max(0, self._seen - 1)) < 0:
+            self._seen = len(data)
+            return NEED_MORE
+        return read_push(bytes(data))
+
+
 def read_push(data: bytes) -> NeedMore | Login | Ignored | Bad:
     """Read the script's message from all bytes received so far. Ignored: it is ASK."""
     if data == ASK:

@@ -72,6 +72,10 @@ class Pushing:
         """What is served, for the log."""
         return [server.name for server in self._servers]
 
+    def wait(self, at_most_seconds: float) -> float:
+        """How long the loop may wait before the next turn."""
+        return min([at_most_seconds, *(server.wait(at_most_seconds) for server in self._servers)])
+
     def tend(self) -> None:
         """Drop slow clients and have the watcher count what was heard; call it now and then."""
         for server in self._servers:

@@ -30,7 +30,7 @@ from collections.abc import Callable
 
 from popauthd.asuser import open_plain
 from popauthd.errors import ConfigError, StoreBrokenError, StoreError
-from popauthd.http import Refused, Request, read_request, write_response
+from popauthd.http import Refused, Request, Requests, write_response
 from popauthd.model import Ignored, Login
 from popauthd.protocol import Bad, NeedMore
 from popauthd.pushes import read_report, sent_at
@@ -41,11 +41,12 @@ log = logging.getLogger("popauthd.watch")
 
 REQUEST_SECONDS = 5.0
 IDLE_SECONDS = 30.0  # Dovecot keeps an idle connection for 10 s
-MAX_CLIENTS = 128  # Dovecot opens at most 100
+MAX_CLIENTS = 256  # Dovecot opens at most 100
 SECRET_HEADER = "x-api-key"
 SECRET = re.compile(rb"[!-~]{16,256}")
 PLACE = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([0-9.]+)):([0-9]{1,5})")
 NAME = "auth-policy"
+UNKNOWN = -1  # over TCP nothing tells whose a connection is
 Enter = Callable[[Login], bool]
 
 
@@ -128,19 +129,16 @@ class PolicyServer:
             log=log,
             at_most=MAX_CLIENTS,
             seconds=REQUEST_SECONDS,
-            welcome=lambda _connection: True,
-            hear=self._hear,
+            welcome=lambda _connection: UNKNOWN,
+            stream=Requests,
+            hear=self._answer,
         )
 
-    def _hear(self, client: Client) -> None:
-        while client.data and self._answer(client):
-            pass
-
-    def _answer(self, client: Client) -> bool:
+    def _answer(self, client: Client[Requests]) -> bool:
         """Answer the first request if it is whole; True if the client may have sent another behind it."""
-        request = read_request(client.data)
+        request = client.stream.following()
         if isinstance(request, NeedMore):
-            if client.proved:
+            if client.peer.proved:
                 client.until = min(client.until, time.monotonic() + REQUEST_SECONDS)  # no longer idle
             return False
         status, message = self._serve(client, request)
@@ -151,16 +149,15 @@ class PolicyServer:
             self._clients.drop(client)
             return False
         client.until = time.monotonic() + IDLE_SECONDS
-        client.data = client.data[request.size :]
-        return True
+        return len(client.stream) > 0
 
-    def _serve(self, client: Client, request: Request | Refused) -> tuple[int, str]:
+    def _serve(self, client: Client[Requests], request: Request | Refused) -> tuple[int, str]:
         """Status and message of the answer; whatever is not a login is counted here."""
         if isinstance(request, Refused):
             return self._refuse(request.status, request.why)
         if not hmac.compare_digest(request.headers.get(SECRET_HEADER, b""), self._secret):
             return self._refuse(403, "without the secret")
-        client.proved = True
+        self._clients.prove(client)
         if request.method != "POST":
             return self._refuse(405, "not a POST")
         path, _, query = request.target.partition("?")
@@ -199,9 +196,13 @@ class PolicyServer:
         self._quiet.warn(str(status), f"auth policy: refused a request with {status}: {why}")
         return status, why
 
+    def wait(self, at_most_seconds: float) -> float:
+        """How long the loop may wait before the next turn."""
+        return self._clients.wait(at_most_seconds)
+
     def drop_slow(self) -> None:
-        """Drop clients that are idle or slow for too long; call it now and then."""
-        self._clients.drop_slow()
+        """Hear those who wait, and drop who is idle or slow for too long; call it at every turn."""
+        self._clients.tend()
 
     def close(self) -> None:
         """Drop every client; the listener stays the caller's."""

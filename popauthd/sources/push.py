@@ -22,14 +22,14 @@ from collections.abc import Callable, Iterable
 from popauthd.errors import ConfigError, StoreBrokenError, StoreError
 from popauthd.model import Ignored, Login
 from popauthd.protocol import Bad, NeedMore
-from popauthd.pushes import HEARD, NO, OK, read_push
+from popauthd.pushes import HEARD, NO, OK, Push
 from popauthd.sources.clients import Client, Clients
 from popauthd.text import Quiet
 
 log = logging.getLogger("popauthd.watch")
 
 CLIENT_SECONDS = 2.0
-MAX_CLIENTS = 128
+MAX_CLIENTS = 512  # as many as wait to be accepted
 NAME = "post-login"
 Enter = Callable[[Login], bool]
 
@@ -71,21 +71,22 @@ class PushServer:
             at_most=MAX_CLIENTS,
             seconds=CLIENT_SECONDS,
             welcome=self._may_tell,
+            stream=Push,
             hear=self._hear,
         )
 
-    def _may_tell(self, connection: socket.socket) -> bool:
-        uid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    def _may_tell(self, connection: socket.socket) -> int | None:
+        uid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if uid in self._allowed:
-            return True
+            return uid
         self.counts["push.forbidden"] += 1
         self._quiet.warn("forbidden", f"post-login: uid={uid} may not tell of logins; see push_users")
-        return False
+        return None
 
-    def _hear(self, client: Client) -> None:
-        told = read_push(client.data)
+    def _hear(self, client: Client[Push]) -> bool:
+        told = client.stream.read()
         if isinstance(told, NeedMore):
-            return
+            return False
         if isinstance(told, Bad):
             self.counts["push.bad"] += 1
             self._quiet.warn("bad", f"post-login: bad message: {told.why}")
@@ -96,6 +97,7 @@ class PushServer:
             reply = OK if self._grants(told) else NO
         self._clients.send(client, reply)
         self._clients.drop(client)
+        return False
 
     def _grants(self, login: Login) -> bool:
         try:
@@ -109,9 +111,13 @@ class PushServer:
         self.counts["push.granted" if granted else "push.refused"] += 1
         return granted
 
+    def wait(self, at_most_seconds: float) -> float:
+        """How long the loop may wait before the next turn."""
+        return self._clients.wait(at_most_seconds)
+
     def drop_slow(self) -> None:
-        """Drop clients that have not sent a whole message in CLIENT_SECONDS; call it now and then."""
-        self._clients.drop_slow()
+        """Hear those who wait, and drop who has not sent a whole message in CLIENT_SECONDS; call it at every turn."""
+        self._clients.tend()
 
     def close(self) -> None:
         """Drop every client; the listener stays the caller's."""
