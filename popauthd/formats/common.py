@@ -22,7 +22,7 @@ _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PLAIN = re.compile(_BYTE + (r"\." + _BYTE) * 3)  # what address.parse makes of IPv4, three times as fast
 _ADDRESS = r"([0-9A-Fa-f.:]{2,45})"  # looked at more closely when it is new
 _TEXT = (
-    r"(?:(imap|pop3)-login: LEVEL(?:Login|Logged in): user=<([^<>\x00\r\n]{1,1024})>,"
+    r"(?:(imap|pop3)-login: LEVEL(?:Login|Logged in): user=<([^<>\x00\r\n]{1,256})>,"
     r" method=((?!ANONYMOUS,)[A-Z0-9_-]{1,20}), rip=" + _ADDRESS + r", lip=" + _ADDRESS + r", mpid=[0-9]{1,10}"
     r"(, secured|, TLS)?(?:, session=<([A-Za-z0-9+/:._@-]{1,255})>)?"
     # No colon and no angle bracket but in their places: an end that carries a login's text is for the strict reader.

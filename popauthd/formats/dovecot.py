@@ -10,6 +10,7 @@ and 2.4.1.
 
 LIMIT: Dovecot 2.3 with an empty auth_username_chars lets a user name write a whole log line, byte
 for byte as Dovecot writes it. No reader of text can tell; the configuration check must.
+LIMIT: with imap_id_log, Dovecot 2.3 and a syslog daemon that cuts messages below 900 bytes, a client can do so too.
 LIMIT: where login_log_format_elements has no method=%m, an ANONYMOUS login cannot be told.
 """
 
@@ -24,6 +25,13 @@ from popauthd.formats.shapes import LEVEL
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 NAME, OLD_NAME = "dovecot", "dovecot-0.99"
+
+# Dovecot sends what is longer than PIPE_BUF (4096 on Linux) to its log process in pieces, each with the head of a line
+# (failures.c). With imap_id_log a client of 2.3 who has not logged in writes whole pieces: one can be a login, byte for
+# byte. A real login is never that long. syslog daemons cut such a piece, as every message, at 1024 bytes and more.
+PIECE_BYTES = 4000
+CUT_PIECE_BYTES = 900  # in syslog, the head not counted
+LAST_WITHIN = 512  # a line that ends with rip may end in a part of an address
 
 # Cheap test, on the line in lower case: read() gives something that matters only if one of these is there.
 TRIGGERS = (
@@ -88,13 +96,20 @@ def read(frame: Frame, at: int) -> Event | None:
         return _no_success(found["service"], message, given, at)
     if given not in (None, b"Info") or (given is None and levelled) or (level and found["level"]):
         return Refusal("no-level", at, format=NAME)
+    if may_be_a_piece(frame):
+        return Refusal("torn", at, format=NAME)
     elements = elements_of(message[word.end() :])
     if elements is None:
         return Refusal("bad-elements", at, format=NAME)
     protocol = _PROTOCOLS.get(found["service"])
     if protocol is None:
         return Ignored("other-service", NAME)
-    return login_of(elements, protocol, at)
+    return login_of(elements, protocol, at, whole=len(text) < LAST_WITHIN)
+
+
+def may_be_a_piece(frame: Frame) -> bool:
+    """Whether a message is as long as a piece of a longer one."""
+    return len(frame.text) >= (CUT_PIECE_BYTES if frame.host else PIECE_BYTES)
 
 
 def _other_process(text: bytes, level: bytes | None, levelled: bool, at: int) -> Event | None:
@@ -175,8 +190,8 @@ _FORMS = {
 }
 
 
-def login_of(elements: Elements, protocol: str, at: int) -> Event:
-    """The login that the elements tell, or why they tell none."""
+def login_of(elements: Elements, protocol: str, at: int, *, whole: bool) -> Event:
+    """The login that the elements tell, or why they tell none. whole: the line is too short to have been cut."""
     named = elements.named
     user = _text(elements.user)
     if not user:
@@ -192,7 +207,7 @@ def login_of(elements: Elements, protocol: str, at: int) -> Event:
     if named.get("method") == b"ANONYMOUS":
         return Refusal("anonymous", at, client, user, NAME)
     # By default lip, mpid and session follow rip: a line that ends with rip was cut, and the address may be too.
-    if next(reversed(named)) == "rip" and not {"lip", "mpid", "session"} & named.keys():
+    if next(reversed(named)) == "rip" and not (whole and {"lip", "mpid", "session"} & named.keys()):
         return Refusal("torn", at, "", user, NAME)
     return Login(
         at,

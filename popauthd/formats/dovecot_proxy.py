@@ -49,10 +49,12 @@ def read(frame: Frame, at: int) -> Event | None:
     level = begins["level"] if frame.level is None else frame.level
     if level not in (None, b"Info") or (level is None and frame.levelled) or (frame.level and begins["level"]):
         return Refusal("no-level", at, format=NAME)
+    if dovecot.may_be_a_piece(frame):
+        return Refusal("torn", at, format=NAME)
     elements = dovecot.elements_of(frame.text[found.end() :])
     if elements is None:
         return Refusal("bad-elements", at, format=NAME)
-    event = dovecot.login_of(elements, begins["service"].decode(), at)
+    event = dovecot.login_of(elements, begins["service"].decode(), at, whole=len(frame.text) < dovecot.LAST_WITHIN)
     if isinstance(event, Login):
         return replace(event, session="", format=NAME)
     return event

@@ -7,6 +7,10 @@ one line, `user alice authenticated - 198.51.100.7`.
 vm-pop3d: `Connect from 198.51.100.7`, `User alice logged in`; newer `User 'alice' logged in from 198.51.100.7`.
 
 What a failed login says begins otherwise, and its user stands behind its first word.
+
+A user of popa3d could call himself as the patched line goes on, ` -- [ADDRESS]`: a line that names another address than
+the first line of its process did is refused.
+LIMIT: where that first line is missing, it counts by itself; no system user has a blank in his name.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from popauthd.address import parse
 from popauthd.formats.framing import Frame
 from popauthd.formats.row import Came, Passed
 from popauthd.model import Ignored, Login, Refusal
@@ -42,6 +43,11 @@ class Links:
     def forget(self, name: str, frame: Frame) -> None:
         """What a process's first line said is in doubt: another line of it could not be read."""
         self._waiting.pop((name, frame.host, frame.program, frame.pid), None)
+
+    def contradict(self, name: str, frame: Frame, address: str) -> bool:
+        """Whether the process's first line told of another address than its login in one line does."""
+        link = self._waiting.pop((name, frame.host, frame.program, frame.pid), None)
+        return link is not None and parse(link.address) != parse(address)
 
     def join(self, name: str, half: Came | Passed, frame: Frame, at: int) -> Login | Refusal | Ignored:
         """Remember a first line; make a login of a second. name: the format's."""

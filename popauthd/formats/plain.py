@@ -21,6 +21,7 @@ ADDRESS = rb"(?P<rip>[0-9A-Fa-f:.]{2,45})"
 HOST = rb"[A-Za-z0-9_.:-]{1,255}"  # a reverse DNS name that can be told from what follows
 USER = rb"(?P<user>[^\x00-\x20\x7f\"'`(),:;<=>\[\\\]{|}]{1,255})"  # no blank, quote, bracket or separator of any server
 PORTS: Mapping[bytes, str] = {b"110": "pop3", b"995": "pop3", b"143": "imap", b"993": "imap"}
+LAST_WITHIN = 200  # bytes; syslog daemons cut messages at 256, 1024 and more, head included
 PROTOCOLS: Mapping[bytes, str] = {b"imap": "imap", b"imaps": "imap", b"pop3": "pop3", b"pop3s": "pop3"}
 
 
@@ -63,6 +64,8 @@ class Sentence:
             if self.begins.match(frame.text):
                 return Refusal("bad-elements", at, format=self.name)
             return Refusal("hostile-failure", at, format=self.name) if self.looks(frame.text.lower()) else None
+        if found.end("rip") == len(frame.text) >= LAST_WITHIN:
+            return Refusal("torn", at, format=self.name)  # an address that was cut is another one
         part = found.groupdict(b"")
         protocol = self.protocol
         if self.protocols:

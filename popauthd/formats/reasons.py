@@ -8,7 +8,8 @@ from types import MappingProxyType
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         # refused: looks like a login, or quotes one, and does not hold
-        "ambiguous": "Two of the configured formats read the line, each in its own way.",
+        "ambiguous": "The line can be read in two ways: by two of the configured formats, as another user from another"
+        " address, or against what its own process said before.",
         "anonymous": "The login used the ANONYMOUS mechanism, which needs no password.",
         "bad-address": "The client's or the server's address in the login is not exactly one IP address.",
         "bad-elements": "The login's elements cannot be read in exactly one way: one is unknown, there twice,"
@@ -29,7 +30,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "raw-pri": "The line begins with a raw syslog priority: a datagram that was written down unread.",
         "repeated": "syslog repeats the text of a login; a real login is never repeated.",
         "too-long": "The line is longer than 64 KiB and was not read.",
-        "torn": "The login ends in the middle: the address may be cut.",
+        "torn": "The login ends in the middle, or is so long that it may be a piece of a longer line: its address or"
+        " its user may be cut.",
         "unframed": "The text of a login without the head that the source's lines have.",
         "unknown-message": "A line of a login process, with a client's address, that is neither a known success"
         " nor a known failure.",

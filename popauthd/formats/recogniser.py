@@ -221,6 +221,8 @@ class Recogniser:
             return Ignored("other")
         if isinstance(outcome, Refusal) or at is None:
             self.links.forget(name, frame)
+        elif isinstance(outcome, Login) and self.links.contradict(name, frame, outcome.address):
+            return Refusal("ambiguous", at, user=outcome.user, format=name)
         if at is not None:
             if isinstance(outcome, Came | Passed):
                 return self.links.join(name, outcome, frame, at)

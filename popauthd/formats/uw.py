@@ -1,6 +1,7 @@
 """UW-IMAP and Panda (imapd, ipop3d): `Login user=alice host=client.example [198.51.100.7]`.
 
-The host is cut at 80 bytes, so one of 80 may end in an address that is none: refused. Failures say
+User and host are cut at 80 bytes each, so one of 80 may be another user, or end in an address that is none: refused.
+Failures say
 `Login failed user=`, `Login disabled user=`, `AUTHENTICATE PLAIN failure host=`; ends carry no session.
 """
 
@@ -31,9 +32,9 @@ SENTENCE = Sentence(
 
 
 def read(frame: Frame, at: int) -> Outcome:
-    """A login, unless its host was cut."""
+    """A login, unless its user or its host was cut."""
     found = SENTENCE.whole.fullmatch(frame.text)
-    if found is not None and len(found["host"]) >= CUT:
+    if found is not None and max(len(found["user"]), len(found["host"])) >= CUT:
         return Refusal("torn", at, format=SENTENCE.name)
     return SENTENCE.read(frame, at)
 

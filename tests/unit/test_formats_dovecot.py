@@ -212,3 +212,40 @@ def test_a_reading_that_makes_no_sense_is_told_to_the_administrator(reading: Rea
 def test_the_table_names_each_format_once_and_says_where_it_is_from() -> None:
     assert len({row.name for row in FORMATS}) == len(FORMATS)
     assert all(row.source and row.since and row.triggers for row in FORMATS)
+
+
+def padded(size: int, *, syslog: bool) -> bytes:
+    """A login of Dovecot whose message has that many bytes, with an element that only a forger would add."""
+    head, text = LINE[:16], LINE[16:]
+    if syslog:
+        head, text = b"Nov 23 21:00:00 mail dovecot: ", text.replace(b"Info: ", b"")
+    return head + text + b", pad=" + b"x" * (size - len(text) - 6)
+
+
+PIECES = [
+    ("as long as a login in Dovecot's own file can be", "dovecot-file", 3999, False),
+    ("as long as a piece of a longer line", "dovecot-file", 4000, True),
+    ("as long as a login in syslog can be", "syslog", 899, False),
+    ("as long as a piece that syslog cut", "syslog", 900, True),
+]
+
+
+@pytest.mark.parametrize(("framing", "size", "torn"), [row[1:] for row in PIECES], ids=[row[0] for row in PIECES])
+def test_a_line_that_may_be_a_piece_of_another_grants_nothing(framing: str, size: int, torn: bool) -> None:
+    line = padded(size, syslog=framing == "syslog")
+    assert word(Recogniser(Reading(framing, timezone="UTC")).line(line, NOW)) == (
+        "REFUSED torn" if torn else "GRANT 192.0.2.10"
+    )
+    proxied = line.replace(b"Login: user=", b"proxy(alice): started proxying to 10.0.0.5:143: user=")
+    proxied = proxied.replace(b"x" * (len(proxied) - len(line)), b"", 1)
+    event = Recogniser(Reading(framing, proxy_lines=True, timezone="UTC")).line(proxied, NOW)
+    assert word(event) == ("REFUSED torn" if torn else "GRANT 192.0.2.10")
+
+
+def test_an_address_at_the_end_of_a_long_line_may_be_cut() -> None:
+    start = b"Nov 23 21:00:00 imap-login: Info: Login: user=<"
+    rest = b">, method=PLAIN, lip=198.51.100.5, rip=192.0.2.1"
+    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    for size, verdict in ((511, "GRANT 192.0.2.1"), (512, "REFUSED torn")):
+        user = b"a" * (size - len(start[16:]) - len(rest))
+        assert word(reader.line(start + user + rest, NOW)) == verdict
