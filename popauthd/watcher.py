@@ -140,7 +140,7 @@ class Watcher:
                 if chunk is None:
                     break
                 self._commit(self._learn(item, chunk.block, chunk.place, chunk.written_after))
-                self._listen(item, chunk.block)
+                self._listen(item)
             else:
                 more = True
         self._caught_up = not more and not trouble
@@ -170,18 +170,16 @@ class Watcher:
         """The addresses that logins came in on are this machine's."""
         self.house.learn_own({event.local_address for event in events if isinstance(event, Login)} - {""})
 
-    def _listen(self, item: Followed, block: bytes) -> None:
+    def _listen(self, item: Followed) -> None:
         """Tell what the alarm says, with a line that shows it."""
         now = self.now()
         sign = item.alarm.sign(now)
         if sign is None:
             return
         sample = ""
-        for raw in block.split(b"\n") if sign[0] == "likeness" else ():
-            event = item.recogniser.line(raw, now)
-            if isinstance(event, Refusal) and event.reason in FORMAT_REASONS:
-                sample = f" Sample: {safe(raw.decode('utf-8', 'backslashreplace'), SAMPLE)}"
-                break
+        alike = [raw for reason, raw in item.recogniser.refused.items() if reason in FORMAT_REASONS]
+        if sign[0] == "likeness" and alike:
+            sample = f" Sample: {safe(alike[0].decode('utf-8', 'backslashreplace'), SAMPLE)}"
         self.house.note(f"{item.source.name}: {sign[1]}{sample}", now)
 
     def _commit(self, batch: Batch) -> None:

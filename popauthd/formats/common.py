@@ -11,6 +11,7 @@ memchr, and takes a stamp by its length: a stamp is checked once a second, not o
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from popauthd import address, stamps
@@ -68,6 +69,11 @@ class Common:
         A gap that is not empty begins with the line feed before its first line; the last ends in one.
         """
         return self._pattern.split("\n" + block.decode("latin-1"))
+
+    def line(self, block: bytes, number: int) -> bytes:
+        """The line of the block that gave the event of that number."""
+        found = self._pattern.finditer("\n" + block.decode("latin-1"))
+        return next(itertools.islice(found, number, None))[0][1:].encode("latin-1")
 
     def events(self, parts: list[str], now: int, written_after: int | None) -> list[Known]:
         """One event for each match in what `split` gave, in order; another where the stamp does not hold."""

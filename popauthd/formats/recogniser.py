@@ -44,6 +44,7 @@ class Recogniser:
         self._programs = by_program(rows, reading, prefixed=False)
         self._prefixed = by_program(rows, reading, prefixed=True)
         self.links = Links()
+        self.refused: dict[str, bytes] = {}
         self._hosts = frozenset(name.encode() for name in reading.hostnames)
         self._triggers = tuple(dict.fromkeys(trigger for row in rows for trigger in row.triggers))
         self._lookers = tuple(dict.fromkeys(row.looks_like_login for row in rows))
@@ -102,15 +103,20 @@ class Recogniser:
     def block(self, block: bytes, now: int, written_after: int | None = None) -> tuple[list[Matter], int]:
         """The events that matter of whole lines, in order, and the number of lines.
 
-        Bytes after the last line feed are not a line yet and are left out.
+        Bytes after the last line feed are not a line yet and are left out. Afterwards `refused` has the first line
+        that was refused for each reason: reading a line again would not give the same, as some are one of two.
         """
         block = block[: block.rfind(b"\n") + 1]
         count = block.count(b"\n")
+        self.refused = {}
         if not block or self._common is None:
-            events = (self.line(raw, now, written_after) for raw in block.split(b"\n")[:-1])
+            events = (self._noted(raw, now, written_after) for raw in block.split(b"\n")[:-1])
             return [event for event in events if not isinstance(event, Ignored)], count
         parts = self._common.split(block)
         known = self._common.events(parts, now, written_after)
+        for number, event in enumerate(known):
+            if isinstance(event, Refusal) and event.reason not in self.refused:
+                self.refused[event.reason] = self._common.line(block, number)
         merged: list[Event] = []
         taken = 0
         for before, event in self._between(parts[:: self._common.width], now, written_after):
@@ -119,6 +125,13 @@ class Recogniser:
             merged.append(event)
         merged += known[taken:]
         return [event for event in merged if not isinstance(event, Ignored)], count
+
+    def _noted(self, raw: bytes, now: int, written_after: int | None) -> Event:
+        """What one line of a block says; one that is refused is kept."""
+        event = self.line(raw, now, written_after)
+        if isinstance(event, Refusal):
+            self.refused.setdefault(event.reason, raw)
+        return event
 
     def _between(self, gaps: list[str], now: int, written_after: int | None) -> list[tuple[int, Matter]]:
         """The events that matter in the gaps, in order, each with the number of its gap."""
@@ -129,7 +142,7 @@ class Recogniser:
         ends = list(itertools.accumulate(map(len, gaps)))
         found: list[tuple[int, Matter]] = []
         for start in starts:
-            event = self.line(lines[start : lines.index(b"\n", start)], now, written_after)
+            event = self._noted(lines[start : lines.index(b"\n", start)], now, written_after)
             if not isinstance(event, Ignored):
                 found.append((bisect.bisect_right(ends, start), event))
         return found

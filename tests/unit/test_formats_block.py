@@ -217,3 +217,15 @@ def test_what_follows_the_last_line_feed_waits() -> None:
     events, count = reader.block(LINE + b"\n" + LINE, NOW)
     assert (len(events), count) == (1, 1)
     assert reader.block(b"", NOW) == ([], 0)
+
+
+def test_the_first_line_that_was_refused_for_each_reason_is_kept() -> None:
+    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    bad_stamp = LINE.replace(b"Nov 23", b"Nov 31")
+    bad_address = LINE.replace(b"rip=192.0.2.10", b"rip=192.0.2.1000")
+    torn = LINE.partition(b", lip=")[0]
+    lines = [LINE, bad_stamp, bad_address, torn, bad_stamp.replace(b"alice", b"bob"), torn + b"0", LINE]
+    reader.block(b"".join(line + b"\n" for line in lines), NOW)
+    assert reader.refused == {"bad-stamp": bad_stamp, "bad-address": bad_address, "torn": torn}
+    reader.block(LINE + b"\n", NOW)
+    assert reader.refused == {}

@@ -98,3 +98,13 @@ def test_a_flood_of_connections_loses_the_oldest_and_keeps_memory_bounded() -> N
 def test_a_first_line_without_a_time_links_nothing() -> None:
     bad = came(7).replace(b"Nov 23", b"Nov 31")
     assert reason(last(bad, passed(7))) == "no-link"
+
+
+def test_the_lines_that_were_refused_are_kept_and_none_is_read_again() -> None:
+    """A line of the same process that is refused takes its link away: read again, it would take the next one's."""
+    reader = Recogniser(READING)
+    torn = passed(7) + b" and more"
+    reader.block(torn + b"\n" + torn + b"!\n" + came(7) + b"\n" + passed(8) + b"\n", NOW)
+    assert reader.refused == {"bad-elements": torn, "no-link": passed(8)}
+    assert isinstance(reader.block(passed(7) + b"\n", NOW)[0][0], Login)
+    assert reader.refused == {}
