@@ -103,8 +103,8 @@ class Unwrapped(NamedTuple):
 def unwrap_docker(line: bytes) -> Unwrapped | None:
     """The line inside a docker json-file record, or None if it is not a whole one.
 
-    The engine writes a long line as several records; only the last ends in a line feed. None of
-    them is a login that can be read, so a record without one is not taken.
+    The engine writes a line of more than 16 KiB as several records; only the last ends in a line feed. One without
+    is not taken. LIMIT: the last looks like a line of its own; no server that is read writes lines that long.
     """
     fields = json_object(line)
     if fields is None or not {"log", "stream", "time"} <= fields.keys():

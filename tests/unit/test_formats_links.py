@@ -108,3 +108,13 @@ def test_the_lines_that_were_refused_are_kept_and_none_is_read_again() -> None:
     assert reader.refused == {"bad-elements": torn, "no-link": passed(8)}
     assert isinstance(reader.block(passed(7) + b"\n", NOW)[0][0], Login)
     assert reader.refused == {}
+
+
+def test_one_line_that_names_another_address_than_the_first_line_is_refused() -> None:
+    """It may be the second line of two, of a user who calls himself as the one line goes on."""
+    one = line(0, 7, "Authentication passed for alice -- [192.0.2.1]")
+    assert isinstance(last(came(7), one), Login)
+    assert isinstance(last(came(7, "::ffff:192.0.2.1"), one), Login), "the same address"
+    assert reason(last(came(7, "192.0.2.2"), one)) == "ambiguous"
+    assert isinstance(last(came(8, "192.0.2.2"), one), Login), "another process"
+    assert reason(last(came(7), one, passed(7))) == "no-link", "the first line is used up"
