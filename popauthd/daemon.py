@@ -75,7 +75,7 @@ def watch(settings: config.Config, parent: int) -> None:
 
     systemd = Supervisor()
     sources = followed(settings)
-    places = Places()
+    places = Places(POLL_SECONDS)
     with contextlib.ExitStack() as stack:
         with starting(settings):
             signals = Signals()
@@ -125,7 +125,7 @@ def respond(settings: config.Config, parent: int) -> None:
     from popauthd.responder import Responder
 
     systemd = Supervisor()
-    places = Places()
+    places = Places(POLL_SECONDS)
     with contextlib.ExitStack() as stack:
         with starting(settings):
             signals = Signals()

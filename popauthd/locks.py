@@ -65,10 +65,15 @@ def _open(path: Path) -> int:
 
 
 class Places:
-    """Files that are ours as long as we run: our locks and sockets. Others may take them from us."""
+    """Files that are ours as long as we run: our locks and sockets. Others may take them from us.
 
-    def __init__(self) -> None:
+    every_seconds: how often `lost` looks at all; in between it says "".
+    """
+
+    def __init__(self, every_seconds: float) -> None:
         self._mine: dict[str, Mark | None] = {}
+        self._every_seconds = every_seconds
+        self._look_at = 0.0
 
     def add(self, path: str) -> None:
         """What is at `path` now is ours."""
@@ -76,6 +81,10 @@ class Places:
 
     def lost(self) -> str:
         """The first path where something else or nothing is now, or ""."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return ""
+        self._look_at = now + self._every_seconds
         return next((path for path, mine in self._mine.items() if marks.difference(mine, marks.at(path))), "")
 
 

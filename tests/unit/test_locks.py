@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_with_words(tmp_path: Path, pat
 
 
 def test_what_is_ours_is_lost_when_it_is_removed_or_replaced(tmp_path: Path) -> None:
-    places = Places()
+    places = Places(0)
     for name in ("one", "two"):
         (tmp_path / name).touch()
         places.add(str(tmp_path / name))
@@ -109,6 +109,15 @@ def test_what_is_ours_is_lost_when_it_is_removed_or_replaced(tmp_path: Path) -> 
     (tmp_path / "one").unlink()
     (tmp_path / "one").symlink_to("two")
     assert places.lost() == str(tmp_path / "one")
+
+
+def test_what_is_ours_is_looked_at_only_now_and_then(tmp_path: Path) -> None:
+    places = Places(3600)
+    (tmp_path / "one").touch()
+    places.add(str(tmp_path / "one"))
+    assert places.lost() == ""
+    (tmp_path / "one").unlink()
+    assert places.lost() == "", "it was just looked at"
 
 
 def test_whether_a_process_listens(tmp_path: Path) -> None:
