@@ -22,12 +22,13 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--exim-config", default=plain.exim_config, help=argparse.SUPPRESS)
     parser.add_argument("--readlookup", default=plain.readlookup, help=argparse.SUPPRESS)
     parser.add_argument("--doveconf", default=plain.doveconf, help=argparse.SUPPRESS)
+    parser.add_argument("--exim-acl", default=plain.exim_acl, help=argparse.SUPPRESS)
     parser.set_defaults(run=doctor)
 
 
 def doctor(options: argparse.Namespace) -> int:
     """Make every check. Exit 0 if none failed, 1 otherwise."""
-    paths = Paths(options.exim, options.exim_config, options.readlookup, options.doveconf)
+    paths = Paths(options.exim, options.exim_config, options.readlookup, options.doveconf, options.exim_acl)
     results = []
     # closing: what was granted is revoked even if nobody reads our output to its end
     try:

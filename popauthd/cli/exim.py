@@ -9,8 +9,9 @@ from pathlib import Path
 
 from popauthd.cli.common import Commands, settings
 from popauthd.errors import PopauthdError
-from popauthd.eximsetup import plan, trial
-from popauthd.eximsetup.change import carry_out, running
+from popauthd.eximsetup import plan, trial, unfinished
+from popauthd.eximsetup.change import carry_out, recover
+from popauthd.eximsetup.process import running
 from popauthd.eximsetup.site import Site, read
 
 NO_PERMISSION = 77  # EX_NOPERM
@@ -36,6 +37,7 @@ def enable(options: argparse.Namespace) -> int:
     site = _site(options)
     _needs_root()
     site.check()
+    recover(site, asked=True, dry_run=options.dry_run, say=print)
     via = options.via or plan.via_of(read(site.acl_file)) or "socket"
     changed = carry_out(site, plan.enabled(site, via), asked=True, dry_run=options.dry_run, say=print)
     print(_end(changed, options.dry_run, f"Exim asks popauthd through the {via}"))
@@ -46,7 +48,7 @@ def disable(options: argparse.Namespace) -> int:
     """Take it out."""
     site = _site(options)
     _needs_root()
-    site.check()
+    recover(site, asked=False, dry_run=options.dry_run, say=print)
     changed = carry_out(site, plan.disabled(site), asked=False, dry_run=options.dry_run, say=print)
     if not options.dry_run and site.acl_file.parent.is_dir() and not any(site.acl_file.parent.iterdir()):
         site.acl_file.parent.rmdir()
@@ -66,10 +68,14 @@ def status(options: argparse.Namespace) -> int:
         "split": site.split(),
         "running": running(site),
         "acl_file": str(site.acl_file),
+        "unfinished": unfinished.told(site),
     }
     if options.json:
         print(json.dumps(answer, indent=1))
-    elif answer["enabled"]:
+        return 0 if answer["enabled"] else 1
+    if answer["unfinished"]:
+        print(f"WARNING: {answer['unfinished']}")
+    if answer["enabled"]:
         print(f"Exim asks popauthd through the {via} ({'split' if answer['split'] else 'unsplit'} configuration)")
     elif in_force:
         print(f"Exim would ask popauthd, but {site.acl_file} is missing or none of ours; popauthctl exim enable")

@@ -8,10 +8,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from popauthd.asuser import LookError, look, modes
+from popauthd.asuser import LookError, look, modes, read_plain
 from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
+from popauthd.eximsetup import unfinished
+from popauthd.eximsetup.site import Site
 from popauthd.text import safe
 
+ACL_BYTES = 1 << 20
 SECONDS = 120  # a session may wait for name servers that do not answer
 PUT_IN = "put it in: popauthctl exim enable (or by hand, see exim/README.md, and reload Exim)"
 # How an ACL asks, and where: the recipes of exim/.
@@ -81,6 +84,9 @@ def acl(visit: Visit) -> Iterator[Verdict]:
     if os.geteuid() != 0:
         yield skip("Exim shows its configuration to root; run this as root")
         return
+    if cut := unfinished.told(Site(acl_file=Path(visit.paths.exim_acl))):
+        yield fail(cut, "repeat the one that you want; if it is under way, wait for it")
+        return
     try:
         setting = command(visit, "-bP", "acl_smtp_rcpt").stdout
         whole = command(visit, "-bP", "config").stdout
@@ -118,7 +124,7 @@ def _asked(visit: Visit, setting: str, acls: str) -> tuple[str, str, str]:
     # LIMIT: ACLs are taken for in force because they are there; the sessions that follow show what Exim does.
     for path in dict.fromkeys(re.findall(r"(?:acl\s*=\s*|exists\{)(/[^\s{}\\]+)", f"{setting}\n{acls}")):
         try:
-            text = look(visit.exim_user, lambda path=path: Path(path).read_text("utf-8", "replace"))  # type: ignore[misc]
+            text = look(visit.exim_user, lambda path=path: _text(path))  # type: ignore[misc]
         except LookError as error:
             if path in setting:  # the very file that decides; others, Debian's own among them, may be missing
                 gone = gone or f"Exim cannot read {modes(path)}: {error}"
@@ -128,6 +134,10 @@ def _asked(visit: Visit, setting: str, acls: str) -> tuple[str, str, str]:
     if found := way_of(visit, acls):
         return (*found, "Exim's configuration")
     raise LookError(gone or f"Exim does not ask popauthd: {safe(setting.strip(), 200) or 'no ACL'}")
+
+
+def _text(path: str) -> str:
+    return read_plain(path, ACL_BYTES).decode("utf-8", "replace")
 
 
 def way_of(visit: Visit, text: str) -> tuple[str, str] | None:

@@ -17,11 +17,11 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from popauthd.asuser import LookError
+from popauthd.asuser import LookError, read_plain
 from popauthd.doctor.exim import HELO, RECIPIENT, SECONDS, SENDER, command, play
 from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
-from popauthd.eximsetup.change import running
-from popauthd.eximsetup.site import Site
+from popauthd.eximsetup.process import running
+from popauthd.eximsetup.site import FILE_BYTES, Site
 from popauthd.text import safe, stamp
 
 # Reaches a daemon on this machine, and is no address that Debian lets relay of its own.
@@ -61,7 +61,7 @@ def _compared(visit: Visit) -> Verdict:
 
 def _changed_at(config: Path) -> float:
     """When the youngest of the configuration's files was changed, moved or copied there. Raises OSError."""
-    included = map(Path, _INCLUDED.findall(config.read_text(encoding="utf-8", errors="replace")))
+    included = map(Path, _INCLUDED.findall(read_plain(config, FILE_BYTES).decode("utf-8", "replace")))
     return max(file.stat().st_ctime for file in (config, *included) if file.exists())
 
 

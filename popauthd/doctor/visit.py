@@ -19,6 +19,7 @@ class Paths:
     exim_config: str = ""
     readlookup: str = "/usr/lib/popauthd/readlookup"
     doveconf: str = ""
+    exim_acl: str = "/etc/popauthd/exim-acl"
 
 
 class Verdict(NamedTuple):

@@ -1,63 +1,118 @@
-"""Changes the live files: tried aside first, written all or none, tried again, and put back if anything fails."""
+"""Changes the live files: tried aside first, written all or none, tried again, and put back if anything fails.
+
+A change that was cut off (killed, a power cut) is noted; the next one undoes it before it begins.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
-import signal
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 
 from popauthd.errors import ConfigError, PopauthdError
-from popauthd.eximsetup import plan, trial
-from popauthd.eximsetup.site import Site
+from popauthd.eximsetup import plan, trial, unfinished
+from popauthd.eximsetup.alone import Signals, alone
+from popauthd.eximsetup.files import clean, write
+from popauthd.eximsetup.process import Say, reload, running
+from popauthd.eximsetup.site import Site, read
+from popauthd.eximsetup.unfinished import Changed
 
 log = logging.getLogger("popauthd.exim")
 
-Changed = Mapping[Path, tuple[str | None, str | None]]
-Say = Callable[[str], None]
-RELOAD_SECONDS = 1.0  # one that cannot go on ends within milliseconds
-ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+def recover(site: Site, *, asked: bool, dry_run: bool, say: Say) -> None:
+    """Undo a change that was cut off, before another is planned. Raises ConfigError."""
+    with alone(site):
+        _recover(site, asked=asked, dry_run=dry_run, say=say)
 
 
 def carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, say: Say) -> bool:
     """Bring the live files to what is wanted; True if anything was to change.
 
-    asked: whether popauthd must be asked afterwards. Raises ConfigError with the live files as they were.
+    asked: whether popauthd must be asked afterwards. If not, our lines are taken out also of a configuration that Exim
+    does not take. Raises ConfigError with the live files as they were.
     """
-    with _alone(site.confdir), _signals_as_errors():
-        return _carry_out(site, wanted, asked=asked, dry_run=dry_run, say=say)
+    with alone(site) as signals:
+        _recover(site, asked=asked, dry_run=dry_run, say=say)
+        return _carry_out(site, wanted, signals, asked=asked, dry_run=dry_run, say=say)
 
 
-def _carry_out(site: Site, wanted: plan.Wanted, *, asked: bool, dry_run: bool, say: Say) -> bool:
+def _recover(site: Site, *, asked: bool, dry_run: bool, say: Say) -> None:
+    cut = unfinished.noted(site)
+    if not dry_run:
+        for path in (site.note, *site.files()):
+            clean(path)
+    if cut is None:
+        return
+    if dry_run:
+        raise ConfigError(f"{cut.words()} was cut off half-way, and must be undone first; leave out --dry-run")
+    say(f"{cut.words()} was cut off half-way; it is undone first")
+    for path, (before, after) in cut.changed.items():
+        now = read(path)
+        if now == after != before:
+            write(path, before)
+        elif now != before:
+            say(f"WARNING: {path} was changed since; it is left as it is")
+    try:
+        _generate(site)
+        reload(site, say)
+    except ConfigError as error:
+        if asked:
+            raise
+        say(f"WARNING: {error}")  # that popauthd is taken out of it all the same is what comes next
+    unfinished.end(site)
+
+
+def _carry_out(site: Site, wanted: plan.Wanted, signals: Signals, *, asked: bool, dry_run: bool, say: Say) -> bool:
     changed = plan.changes(wanted)
-    if not changed and (not site.generated.exists() or trial.asks(site, site.generated) == asked):
+    if not changed and (not site.generated.exists() or _in_force(site) == asked):
         return False
-    say(plan.diff(changed).rstrip("\n"))
+    if changed:
+        say(plan.diff(changed).rstrip("\n"))
     with trial.aside(site) as old, trial.aside(site) as new:
-        before = trial.build(site, {}, old)
+        try:
+            before = trial.build(site, {}, old)
+            said = trial.played(site, before)
+        except ConfigError as error:
+            if asked:
+                raise
+            _untried(site, wanted, changed, new, signals, why=error, dry_run=dry_run, say=say)
+            return True
         if changed and trial.pending(site, before):
             _told_of_edits(site, asked=asked, say=say)
         after = trial.build(site, wanted, new)
         if trial.asks(site, after) != asked:
-            raise ConfigError("something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect")
-        open_to = trial.open_relay(site, before)
+            raise ConfigError(_other_hook(wanted[site.macros_file] or "", site))
+        open_to = trial.open_relay(said)
         if open_to and asked:
             raise ConfigError(f"Exim already relays for strangers ({open_to}), whoever logs in; mend that first")
         if open_to:
             say(f"WARNING: Exim relays for strangers ({open_to}) without popauthd: an open relay")
-        for line in trial.compare(site, before, after):
+        for line in trial.compare(said, trial.played(site, after)):
             say(f"tried: {line}")
         if dry_run:
             return True
-        _live(site, changed, before, asked=asked)
-    reload(site, say)
+        _live(site, changed, said, signals, asked=asked)
+    _tell_exim(site, say)
     return True
+
+
+def _in_force(site: Site) -> bool | None:
+    """Whether the configuration in force asks popauthd; None if Exim does not take it."""
+    try:
+        return trial.asks(site, site.generated)
+    except ConfigError:
+        return None
+
+
+def _other_hook(macros: str, site: Site) -> str:
+    """Why Exim would do the opposite of what is wanted."""
+    if plan.BEGIN in macros:  # in what is left without whole blocks
+        return (
+            f'{site.macros_file} has a line "{plan.BEGIN}" and no line "{plan.END}" below it, so that nobody can tell '
+            "which lines are popauthd's; take them out by hand, then try again"
+        )
+    return "something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect"
 
 
 def _told_of_edits(site: Site, *, asked: bool, say: Say) -> None:
@@ -68,133 +123,96 @@ def _told_of_edits(site: Site, *, asked: bool, say: Say) -> None:
     say(f"WARNING: {edits}; those changes come into force as well")
 
 
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One change at a time. Raises ConfigError at once if another is under way."""
-    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _untried(
+    site: Site,
+    wanted: plan.Wanted,
+    changed: Changed,
+    where: Path,
+    signals: Signals,
+    *,
+    why: ConfigError,
+    dry_run: bool,
+    say: Say,
+) -> None:
+    """Take popauthd out of a configuration that is broken. Exim is given it only if it is well without popauthd."""
+    say(f"WARNING: Exim's configuration is broken as it is: {why}")
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ConfigError("another popauthctl is changing Exim's configuration; wait for it") from error
-    finally:
-        os.close(number)
+        trial.played(site, trial.build(site, wanted, where))
+        well = True
+    except ConfigError as error:
+        say(f"WARNING: it is broken without popauthd as well: {error}")
+        well = False
+    if dry_run:
+        return
+    if well:
+        _live(site, changed, None, signals, asked=False)
+        _tell_exim(site, say)
+        return
+    _live(site, changed, None, signals, asked=None)
+    unfinished.end(site)
+    pid = running(site)
+    goes_on = f"Exim (pid {pid}) is not reloaded: it goes on with what it has read" if pid else "Exim is not running"
+    say(
+        f"WARNING: popauthd's lines are out of the files; as {site.acl_file} is gone, nobody asks popauthd. {goes_on}. "
+        "Repair Exim's configuration, then run update-exim4.conf and: systemctl reload exim4"
+    )
 
 
-@contextlib.contextmanager
-def _signals_as_errors() -> Iterator[None]:
-    """A signal that would end the process half-way raises ConfigError instead, so that all is put back."""
-
-    def ended(number: int, _frame: FrameType | None) -> None:
-        for other in ENDING:  # what has been done is put back in peace
-            signal.signal(other, signal.SIG_IGN)
-        raise ConfigError(f"ended by {signal.Signals(number).name}")
-
-    before = {number: signal.signal(number, ended) for number in ENDING}
+def _tell_exim(site: Site, say: Say) -> None:
     try:
-        yield
+        reload(site, say)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        unfinished.end(site)
 
 
-def _live(site: Site, changed: Changed, before: Path, *, asked: bool) -> None:
-    """Write, generate and try the live configuration; put everything back if any of it fails."""
+def _live(
+    site: Site,
+    changed: Changed,
+    before: dict[trial.Case, str] | None,
+    signals: Signals,
+    *,
+    asked: bool | None,
+) -> None:
+    """Write, generate and try the live configuration; put everything back if any of it fails.
+
+    before: what Exim said to each case, None if nothing is to be compared. asked: None to write the files alone.
+    No signal ends us after it, as Exim must be told, and the note be removed.
+    """
     generated = site.generated.read_bytes() if site.generated.exists() else None
     done: list[Path] = []
     try:
+        unfinished.begin(site, "enable" if asked else "disable", changed)
         # The ACL file first, and last out: the hook without it is Debian's own ACL.
         for path in sorted(changed, key=lambda path: path != site.acl_file):
             done.append(path)
             write(path, changed[path][1])
-        _generate(site)
-        _prove(site, before, asked=asked)
+        if asked is not None:
+            _generate(site)
+            _prove(site, before, asked=asked)
+        signals.deaf()
     except BaseException as error:
+        signals.deaf()
         for path in reversed(done):
             write(path, changed[path][0])
+        if asked is not None:
+            with contextlib.suppress(ConfigError):
+                _generate(site)
+            if generated is not None and not trial.same(site.generated.read_bytes(), generated):
+                log.warning("%s differs from what it was; run update-exim4.conf", site.generated)
         with contextlib.suppress(ConfigError):
-            _generate(site)
-        if generated is not None and not trial.same(site.generated.read_bytes(), generated):
-            log.warning("%s differs from what it was; run update-exim4.conf", site.generated)
+            unfinished.end(site)
         if isinstance(error, PopauthdError):
             raise ConfigError(f"{error}; everything is put back as it was") from error
         raise
 
 
-def _prove(site: Site, before: Path, *, asked: bool) -> None:
+def _prove(site: Site, before: dict[trial.Case, str] | None, *, asked: bool) -> None:
     if trial.asks(site, site.generated) != asked:
         raise ConfigError("the configuration that was made does not ask as it should")
-    trial.compare(site, before, site.generated)
+    if before is not None:
+        trial.compare(before, trial.played(site, site.generated))
 
 
 def _generate(site: Site) -> None:
     trial.must([site.update, "-d", site.confdir, "-o", site.generated], "update-exim4.conf")
     trial.must([site.exim, "-C", site.generated, "-bV"], "exim -bV")
-
-
-def write(path: Path, text: str | None) -> None:
-    """Replace a file in one step, its owner and mode kept, or remove it. Raises ConfigError."""
-    try:
-        if text is None:
-            path.unlink(missing_ok=True)
-            return
-        path = path.resolve()  # an administrator's symbolic link stays one
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, mode=0o755)
-        status = path.stat() if path.exists() else None
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        fresh = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text.encode("utf-8", "surrogateescape"))
-                os.fchmod(file.fileno(), status.st_mode & 0o7777 if status else 0o644)
-                if status:
-                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(path)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def reload(site: Site, say: Say) -> None:
-    """Have a running Exim read its configuration again, as Debian's reload does; never start one.
-
-    Raises ConfigError if it ends instead.
-    """
-    pid = running(site)
-    if pid is None:
-        say("Exim is not running; it will read the new configuration when it starts")
-        return
-    # By the signal itself: invoke-rc.d says that all went well when a policy keeps it from doing anything.
-    os.kill(pid, signal.SIGHUP)
-    until = time.monotonic() + RELOAD_SECONDS
-    while time.monotonic() < until:
-        if not is_exim(pid):
-            raise ConfigError(
-                f"Exim (pid {pid}) ended when it was told to reload, though its configuration is right; see "
-                "/var/log/exim4/paniclog, and start it: systemctl restart exim4"
-            )
-        time.sleep(0.05)
-    say(f"Exim reloaded (pid {pid})")
-
-
-def running(site: Site) -> int | None:
-    """The process of the Exim daemon, or None."""
-    try:
-        pid = int(site.pid_file.read_text())
-    except (OSError, ValueError):
-        return None
-    return pid if is_exim(pid) else None
-
-
-def is_exim(pid: int) -> bool:
-    """Whether a process is there, alive, and Exim."""
-    try:
-        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
-    except OSError:
-        return False
-    return name.startswith("exim") and not rest.startswith("Z")

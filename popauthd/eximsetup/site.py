@@ -10,9 +10,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from popauthd.asuser import read_plain
 from popauthd.errors import ConfigError
 
 INSTALLED_SNIPPETS = Path("/usr/share/popauthd/exim")
+FILE_BYTES = 16 << 20
+EXIM_GROUP = "Debian-exim"
 OWN_SNIPPETS = Path(__file__).resolve().parents[2] / "exim"
 _SETTING = re.compile(r"^(dc_[a-z_]+)=(?:'([^']*)'|\"([^\"]*)\"|(\S*))[ \t]*$", re.MULTILINE)
 _HOOK = re.compile(r"^[ \t]*MAIN_ACL_CHECK_RCPT[ \t]*==?", re.MULTILINE)
@@ -30,6 +33,7 @@ class Site:
     pid_file: Path = Path("/run/exim4/exim.pid")
     run_dir: Path = Path("/run/popauthd")
     readlookup: Path = Path("/usr/lib/popauthd/readlookup")
+    work: Path = Path("/run/popauthd-exim")
 
     @property
     def hook_file(self) -> Path:
@@ -40,6 +44,15 @@ class Site:
     def macros_file(self) -> Path:
         """The file that holds our block in an unsplit configuration."""
         return self.confdir / "exim4.conf.localmacros"
+
+    def files(self) -> tuple[Path, Path, Path]:
+        """All that is ever changed."""
+        return self.acl_file, self.hook_file, self.macros_file
+
+    @property
+    def note(self) -> Path:
+        """What is being changed; it outlives a power cut."""
+        return self.acl_file.with_name("exim-change.json")
 
     @property
     def debconf(self) -> Path:
@@ -87,9 +100,9 @@ def snippets() -> Path:
 
 
 def read(path: Path) -> str | None:
-    """A file's text, byte for byte, or None if it is not there. Raises ConfigError."""
+    """A plain file's text, byte for byte, or None if it is not there. Raises ConfigError."""
     try:
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return read_plain(path, FILE_BYTES).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -7,24 +7,24 @@ as it is and as it would be.
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import ipaddress
 import os
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from popauthd.asuser import read_plain
 from popauthd.errors import ConfigError
 from popauthd.eximsetup.plan import Wanted
-from popauthd.eximsetup.site import Site
+from popauthd.eximsetup.site import EXIM_GROUP, FILE_BYTES, Site
 
 STRANGERS = ("192.0.2.77", "2001:db8::77")  # RFC 5737 and 3849: nobody has them
 REMOTE = "somebody@example.com"
 SECONDS = 60
-EXIM_GROUP = "Debian-exim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def must(command: Sequence[str | Path], what: str) -> str:
 @contextlib.contextmanager
 def aside(site: Site) -> Iterator[Path]:
     """A directory that Exim can look into, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="popauthd-exim.") as directory:
+    with tempfile.TemporaryDirectory(prefix="try.", dir=site.work) as directory:
         with contextlib.suppress(KeyError, PermissionError):
             os.chown(directory, -1, grp.getgrnam(EXIM_GROUP).gr_gid)
         Path(directory).chmod(0o750)
@@ -95,17 +95,23 @@ def aside(site: Site) -> Iterator[Path]:
 
 
 def build(site: Site, wanted: Wanted, where: Path) -> Path:
-    """Make Exim's configuration from the live files with `wanted` in their place, below `where`; returns its path."""
+    """Make Exim's configuration from the live files with `wanted` in their place, below `where`; returns its path.
+
+    Raises ConfigError if that cannot be done, or Exim does not take it.
+    """
     confdir = where / "exim4"
-    shutil.copytree(site.confdir, confdir, ignore=_dangling)  # what a link leads to, not the link: it may be relative
-    for path, text in wanted.items():
-        if path.is_relative_to(site.confdir):
-            _put(confdir / path.relative_to(site.confdir), _elsewhere(text, site, where))
-        else:
-            _put(where / path.name, text)
-    # The script looks for some files in /etc/exim4 whatever directory it is told (4.96 and 4.98).
-    script = where / "update-exim4.conf"
-    script.write_text(site.update.read_text().replace(str(site.confdir), str(confdir)))
+    try:
+        _copy(site.confdir, confdir)
+        for path, text in wanted.items():
+            if path.is_relative_to(site.confdir):
+                _put(confdir / path.relative_to(site.confdir), _elsewhere(text, site, where))
+            else:
+                _put(where / path.name, text)
+        # The script looks for some files in /etc/exim4 whatever directory it is told (4.96 and 4.98).
+        script = where / "update-exim4.conf"
+        script.write_text(site.update.read_text().replace(str(site.confdir), str(confdir)))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{site.confdir} cannot be copied to try it: {error}") from error
     config = where / "config"
     must(["/bin/sh", script, "-d", confdir, "-o", config], "update-exim4.conf")
     with contextlib.suppress(KeyError, PermissionError):
@@ -115,18 +121,42 @@ def build(site: Site, wanted: Wanted, where: Path) -> Path:
     return config
 
 
+def _copy(confdir: Path, to: Path) -> None:
+    """What update-exim4.conf reads is copied; for the rest, which may belong to others, stands a link to it.
+
+    Raises OSError, also if something in there is not a plain file.
+    """
+    to.mkdir()
+    for path in confdir.iterdir():
+        if path.name == "conf.d" and path.is_dir():
+            _copy_below(path, to / path.name, frozenset())
+        elif not path.name.startswith(("exim4.conf", "update-exim4.conf")):
+            (to / path.name).symlink_to(path)
+        elif path.exists():  # no dangling link
+            (to / path.name).write_bytes(read_plain(path, FILE_BYTES))
+
+
+def _copy_below(directory: Path, to: Path, above: frozenset[tuple[int, int]]) -> None:
+    """What a link leads to, not the link: it may be relative."""
+    status = directory.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise OSError(errno.ELOOP, f"{directory} leads back into itself")
+    to.mkdir()
+    for path in directory.iterdir():
+        if path.is_dir():
+            _copy_below(path, to / path.name, above | {here})
+        elif path.exists():
+            (to / path.name).write_bytes(read_plain(path, FILE_BYTES))
+
+
 def _elsewhere(text: str | None, site: Site, where: Path) -> str | None:
     return None if text is None else text.replace(str(site.acl_file), str(where / site.acl_file.name))
 
 
-def _dangling(directory: str, names: list[str]) -> list[str]:
-    return [name for name in names if not Path(directory, name).exists()]
-
-
 def _put(path: Path, text: str | None) -> None:
-    if text is None:
-        path.unlink(missing_ok=True)
-    else:
+    path.unlink(missing_ok=True)
+    if text is not None:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
@@ -150,17 +180,21 @@ def asks(site: Site, config: Path) -> bool:
     return site.acl_file.name in must([site.exim, "-C", config, "-bP", "acl_smtp_rcpt"], "exim -bP acl_smtp_rcpt")
 
 
-def open_relay(site: Site, config: Path) -> str:
-    """The first stranger for whom a configuration relays, or ""."""
-    strangers = (case for case in cases(site) if case.stranger)
-    return next((case.client for case in strangers if play(site, config, case.client, case.to).startswith("2")), "")
+def played(site: Site, config: Path) -> dict[Case, str]:
+    """Every case, and what Exim says by a configuration. Raises ConfigError if a session ends early."""
+    return {case: play(site, config, case.client, case.to) for case in cases(site)}
 
 
-def compare(site: Site, before: Path, after: Path) -> list[str]:
-    """Play every case with both: what was seen, one line each. Raises ConfigError if mail would suffer."""
+def open_relay(said: Mapping[Case, str]) -> str:
+    """The first stranger who relays by what `played` found, or ""."""
+    return next((case.client for case, reply in said.items() if case.stranger and reply.startswith("2")), "")
+
+
+def compare(before: Mapping[Case, str], after: Mapping[Case, str]) -> list[str]:
+    """What `played` found with both: what was seen, one line each. Raises ConfigError if mail would suffer."""
     seen = []
-    for case in cases(site):
-        old, new = play(site, before, case.client, case.to), play(site, after, case.client, case.to)
+    for case, new in after.items():
+        old = before[case]
         if old.startswith("2") and not new.startswith("2"):
             raise ConfigError(f"{case.label}: was {old!r} and would be {new!r}; nothing is changed")
         if case.stranger and new.startswith("2") and not old.startswith("2"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from popauthd.eximsetup.site import Site
 from tests.helpers import eventually
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import write_snippets
@@ -34,7 +35,7 @@ class World:
         """What makes the doctor look here instead of at the machine itself."""
         script = self.debian.root / "readlookup"
         exim = ["--exim", str(self.exim), "--exim-config", str(self.debian.config), "--readlookup", str(script)]
-        return [*exim, "--doveconf", str(self.dovecot.doveconf())]
+        return [*exim, "--exim-acl", str(self.debian.acl), "--doveconf", str(self.dovecot.doveconf())]
 
     def examine(self) -> tuple[int, dict[str, tuple[str, str]]]:
         """The doctor's exit code, and check -> (state, the rest)."""
@@ -94,6 +95,17 @@ def aside(path: Path) -> Iterator[None]:
         yield
     finally:
         path.with_name("aside").rename(path)
+
+
+@contextlib.contextmanager
+def cut_off(world: World) -> Iterator[None]:
+    """A change of Exim's configuration was killed half-way."""
+    note = Site(acl_file=world.debian.acl).note
+    note.write_text('{"step": "enable", "at": 1795467600, "files": {}}')
+    try:
+        yield
+    finally:
+        note.unlink()
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from tests.system.patients import (
     appended,
     aside,
     build,
+    cut_off,
     edited,
     mode,
     no_exim,
@@ -99,6 +100,7 @@ FAULTS: list[tuple[str, Fault, str, str]] = [
     ("host list stale", no_new_list, "grant-hostlist", "is stale: does not have it"),
     ("acl file gone", lambda w: aside(w.debian.acl), "acl", "exim/README.md"),
     ("acl file closed", lambda w: mode(w.debian.acl, 0o600), "acl", "exim-acl (-rw-------"),
+    ("a change cut off", cut_off, "acl", "`popauthctl exim enable` of "),
     ("another socket", another_socket, "acl", "but popauthd's is"),
     (
         "not in Exim's configuration",

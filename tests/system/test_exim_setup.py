@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 import socket
@@ -17,7 +15,8 @@ import pytest
 
 from popauthd.errors import ConfigError
 from popauthd.eximsetup import plan, trial
-from popauthd.eximsetup.change import carry_out, running
+from popauthd.eximsetup.change import carry_out
+from popauthd.eximsetup.process import running
 from popauthd.eximsetup.site import Site
 from tests.helpers import ROOT, eventually
 from tests.servers.exim import REFUSAL
@@ -78,6 +77,7 @@ def machine_in(place: Place, *, split: bool) -> Machine:
         pid_file=debian.root / "exim.pid",
         run_dir=debian.root / "run",
         readlookup=ROOT / "exim/readlookup",
+        work=debian.root / "work",
     )
     site.update.chmod(0o755)
     debian.generate()
@@ -338,19 +338,6 @@ def test_a_signal_half_way_puts_everything_back(machine: Machine, number: str) -
     script.write_text(text)
     assert machine.tree() == before
     assert re.sub(rb"#.*", b"", machine.site.generated.read_bytes()) == re.sub(rb"#.*", b"", generated)
-
-
-def test_two_at_once_do_not_mix(machine: Machine) -> None:
-    before = machine.tree()
-    number = os.open(machine.site.confdir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another popauthctl"):
-            machine.enable()
-    finally:
-        os.close(number)
-    assert machine.tree() == before
-    assert machine.enable()
 
 
 def test_a_file_that_cannot_be_written_puts_everything_back(unsplit: Machine) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.eximsetup import change, plan
+from popauthd.eximsetup import files, plan
 from tests.helpers import ROOT
 
 POSTRM = ROOT / "packaging/debian/popauthd.postrm"
@@ -135,7 +135,7 @@ def test_a_link_is_treated_as_disable_does(tmp_path: Path, text: str) -> None:
         if name == "purge":
             assert purged(link) == 0
         else:
-            change.write(link, plan.without_block(data(link)))
+            files.write(link, plan.without_block(data(link)))
         status = target.stat()
         found.append((link.is_symlink(), target.read_text(), oct(status.st_mode), status.st_uid, status.st_gid))
         assert len(list(where.iterdir())) == 2
