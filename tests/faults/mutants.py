@@ -81,7 +81,7 @@ def _mutant(file: str, source: str, original: object, start: int, end: int, new:
         return None
     head, tail = source.rfind("\n", 0, start) + 1, (source + "\n").find("\n", end)
     line = source.count("\n", 0, head) + 1
-    while head and f"\n{source}\n".count("\n" + source[head:tail] + "\n") > 1:  # which of them, the lines before tell
+    while head and _stripped(source).count(_stripped(source[head:tail])) > 1:  # which of them, the lines before tell
         head = source.rfind("\n", 0, head - 1) + 1
     before, after = source[head:tail], source[head:start] + new + source[end:tail]
     return Mutant(file, line, _flat(before), _flat(after), text)
@@ -91,6 +91,10 @@ def _meaning(code: types.CodeType) -> object:
     """What compiled code does, without its line numbers."""
     constants = [_meaning(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
     return code.co_code, code.co_names, code.co_varnames, code.co_exceptiontable, constants
+
+
+def _stripped(text: str) -> str:
+    return "\n" + "\n".join(line.strip() for line in text.split("\n")) + "\n"
 
 
 def _flat(text: str) -> str:

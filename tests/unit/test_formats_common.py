@@ -7,7 +7,7 @@ import pytest
 from popauthd.formats import Reading, Recogniser, shapes
 from popauthd.formats.common import Common
 from popauthd.formats.framing import Framer
-from popauthd.model import Ignored, Login, Refusal, SessionEnd
+from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 from popauthd.stamps import Stamps
 from tests.unit.corpus_samples import NOW
 from tests.unit.test_formats_dovecot import END, LINE
@@ -18,6 +18,7 @@ NEAR = [
     ("IPv6", LINE.replace(b"192.0.2.10", b"2001:DB8::7").replace(b"198.51.100.5", b"2001:db8::1"), Login),
     ("rip is no address", LINE.replace(b"192.0.2.10", b"192.0.2.010"), Refusal),
     ("lip is no address", LINE.replace(b"198.51.100.5", b"198.51.100"), Refusal),
+    ("rip of points", LINE.replace(b"192.0.2.10", b"..."), Refusal),
     ("rip of three parts", LINE.replace(b"192.0.2.10", b"192.0.2"), Refusal),
     ("rip of five parts", LINE.replace(b"192.0.2.10", b"192.0.2.10.1"), Refusal),
     ("rip of one part", LINE.replace(b"192.0.2.10", b"1920"), Refusal),
@@ -102,3 +103,21 @@ def test_each_line_of_a_block_has_its_own_time() -> None:
     lines = [LINE.replace(b"21:00:00", stamp) for stamp in (b"21:00:00", b"20:59:58", b"21:00:00", b"20:59:58")]
     events, _ = Recogniser(Reading("dovecot-file", timezone="UTC")).block(b"\n".join(lines) + b"\n", NOW)
     assert [event.at for event in events] == [NOW - 10, NOW - 12, NOW - 10, NOW - 12]
+
+
+class Counting(Recogniser):
+    """Counts the lines that are read one by one."""
+
+    read = 0
+
+    def line(self, raw: bytes, now: int, written_after: int | None = None) -> Event:
+        self.read += 1
+        return super().line(raw, now, written_after)
+
+
+@pytest.mark.parametrize(("family", "layout", "line"), [row[1:] for row in COMMON], ids=[row[0] for row in COMMON])
+def test_a_block_of_the_common_form_is_not_read_line_by_line(family: str, layout: str, line: bytes) -> None:
+    reader = Counting(Reading(family, timezone="UTC", timestamp=layout))
+    quiet = line[: line.index(b"imap")] + b"lmtp(alice)<1><x>: Info: saved mail to INBOX"
+    events, count = reader.block((line + b"\n" + quiet + b"\n") * 20, NOW)
+    assert (len(events), count, reader.read) == (20, 40, 0)

@@ -163,6 +163,26 @@ def test_a_line_says_all_this(line: bytes, event: Event) -> None:
     assert reader.block(line + b"\n", NOW)[0] == ([] if isinstance(event, Ignored) else [event])
 
 
+FAILURES = (
+    *(
+        "Disconnected",
+        "Aborted login",
+        "Login aborted",
+        "Login failed",
+        "Internal login failure",
+        "haproxy: ",
+        "proxy: ",
+    ),
+    *("Maximum number of connections", "proxy(alice)", "ID sent: ", "Connection closed", "Logged out"),
+)
+
+
+@pytest.mark.parametrize("begins", FAILURES)
+def test_what_a_login_process_says_of_no_success_is_a_failure(begins: str) -> None:
+    line = LINE.replace(b"Login: ", begins.encode() + b" (x): ")
+    assert Recogniser(Reading("dovecot-file", timezone="UTC")).line(line, NOW) == Ignored("failure", "dovecot")
+
+
 def test_a_user_that_is_not_utf8_keeps_its_bytes_readable() -> None:
     event = Recogniser(Reading("dovecot-file")).line(LINE.replace(b"alice@", b"\xff\xc3\xa4"), NOW)
     assert isinstance(event, Login)

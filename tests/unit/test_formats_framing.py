@@ -9,7 +9,7 @@ import pytest
 from popauthd.formats import Reading, Recogniser, detect
 from popauthd.formats.shapes import SHAPES
 from popauthd.model import Ignored, Login, Refusal, SessionEnd
-from tests.unit.corpus_samples import NOW
+from tests.unit.corpus_samples import CORPUS, NOW, samples
 from tests.unit.test_formats_dovecot import LINE, OTHER_HOST
 
 START = b"Nov 23 20:00:00 master: Info: Dovecot v2.3.19.1 (9b53102964) starting up for imap, pop3\n"
@@ -69,6 +69,26 @@ def test_a_framing_once_decided_stays() -> None:
     refused = reader.line(OTHER_HOST, NOW)
     assert isinstance(refused, Refusal)
     assert isinstance(reader.line(LINE, NOW), Login)
+
+
+OWN_FILES = [
+    ("qpopper", "qpopper-file"),
+    ("zimbra", "zimbra-file"),
+    ("nginx", "nginx-file"),
+    ("stalwart", "stalwart-file"),
+]
+
+
+@pytest.mark.parametrize(("name", "family"), OWN_FILES, ids=[row[0] for row in OWN_FILES])
+def test_the_own_file_of_another_server_is_told_where_its_format_is_chosen(name: str, family: str) -> None:
+    granting = next(
+        row for row in samples(CORPUS / f"{name}.txt") if (row.framing, row.verdict[:5]) == (family, "GRANT")
+    )
+    reader, other = (Recogniser(Reading("auto", (chosen,), timezone="UTC")) for chosen in (name, "courier"))
+    assert isinstance(reader.line(granting.raw, NOW), Login)
+    assert reader.framing == family
+    assert not isinstance(other.line(granting.raw, NOW), Login)
+    assert other.framing != family
 
 
 def test_a_stamp_decides_the_framing_too() -> None:
@@ -178,10 +198,11 @@ def test_an_end_stands_at_its_level(head: bytes) -> None:
     assert isinstance(ended, Ignored if head.startswith(b"dovecot") else SessionEnd)
 
 
+@pytest.mark.parametrize("framing", ["dovecot-file", "auto"])
 @pytest.mark.parametrize("end", [b"", b" "], ids=["without its last blank", "with it"])
-def test_a_log_timestamp_may_be_given_with_or_without_its_last_blank(end: bytes) -> None:
+def test_a_log_timestamp_may_be_given_with_or_without_its_last_blank(end: bytes, framing: str) -> None:
     line = b"2026-11-23 21:00:00" + end + LINE[16:]
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"))
+    reader = Recogniser(Reading(framing, timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"))
     assert isinstance(reader.line(line, NOW), Login)
     assert isinstance(reader.line(LINE, NOW), Refusal)
     assert [type(event) for event in reader.block(line + b"\n" + LINE + b"\n", NOW)[0]] == [Login, Refusal]

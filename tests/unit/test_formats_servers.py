@@ -120,6 +120,16 @@ def test_a_line_of_64_kib_is_read_and_a_longer_one_is_not(more: int) -> None:
     refused = Refusal("too-long") if more else Refusal("torn", NOW - 10, format="dovecot")
     assert len(long) == 65536 + more
     assert reader.line(long, NOW) == refused
-    for block in (long + b"\n", LINE + b"\n" + long + b"\n" + LINE + b"\n"):
+    quiet = b"Nov 23 21:00:00 lmtp: Info: x"
+    for lines in ([long], [LINE, long, LINE], [quiet, LINE, quiet, quiet, LINE, quiet, long, quiet, LINE, quiet]):
+        block = b"\n".join(lines) + b"\n"
         events, _ = reader.block(block, NOW)
         assert [event for event in events if event != reader.line(LINE, NOW)] == [refused]
+
+
+def test_a_long_line_of_noise_is_refused_in_its_place() -> None:
+    quiet, noise = b"Nov 23 21:00:00 lmtp: Info: x", b"x" * 65537
+    lines = [quiet, LINE, quiet, quiet, LINE, noise, LINE, quiet, noise, noise[:-1], LINE]
+    events, count = Recogniser(Reading("dovecot-file", timezone="UTC")).block(b"\n".join(lines) + b"\n", NOW)
+    assert count == len(lines)
+    assert [type(event) for event in events] == [Login, Login, Refusal, Login, Refusal, Login]

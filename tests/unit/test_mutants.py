@@ -59,8 +59,8 @@ def test_a_mutant_is_shown_with_its_line_and_all_lines_that_differ() -> None:
 
 
 def test_a_line_that_is_there_twice_is_shown_with_the_one_before_it() -> None:
-    found = sample("file.py", "x = a\ny = 1\nx = b\ny = 1", 1, 9, Harmless(""))
-    assert [(m.line, m.before) for m in found] == [(2, "x = a y = 1"), (4, "x = b y = 1")]
+    found = sample("file.py", "if a:\n    y = 1\nx = b\ny = 1", 1, 9, Harmless(""))
+    assert [(m.line, m.before) for m in found] == [(1, "if a:"), (2, "if a: y = 1"), (4, "x = b y = 1")]
 
 
 HARMLESS_ROWS = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import mmap
 import os
 import shutil
 import subprocess
@@ -308,6 +309,20 @@ def test_a_64_in_the_map_speaks_for_its_addresses_alone(tmp_path: Path) -> None:
     assert ask(path, "2001:db8:1:2::9") == YES, "its own login has run out, the network's has not"
     assert ask(path, "2001:db8:1:3::7") == NO
     assert ask(path, "2001:db8:1:2::/64") == NO
+
+
+def test_a_broken_page_keeps_nobody_from_the_other_ones(tmp_path: Path) -> None:
+    """The address's own page says CORRUPTED to LMDB; the page of its /64 is whole."""
+    own, net = b"2001:db8:1:2::9", b"2001:db8:1:2::/64"
+    fillers = {b"2001:db8:1:2::0%03d" % number: bytes(1000) for number in range(40)}
+    path = raw_map(tmp_path / "relay.mdb", {net: b"%d %s" % (LATER, net), own: b"%d %s" % (LATER, own), **fillers})
+    content = bytearray(path.read_bytes())
+    page = content.rindex(b"%d %s" % (LATER, own)) // mmap.PAGESIZE * mmap.PAGESIZE
+    assert content.rindex(b"%d %s" % (LATER, net)) // mmap.PAGESIZE * mmap.PAGESIZE != page
+    content[page + 10 : page + 12] = bytes(2)  # the flags: neither a branch nor a leaf
+    path.write_bytes(content)
+    assert ask(path, own) == YES
+    assert ask(path, "2001:db8:1:3::9") == NO
 
 
 @given(st.integers(0, (1 << 128) - 1), st.sampled_from(["exploded", "compressed", "upper"]))
