@@ -104,9 +104,13 @@ def map_of(expires_in: int, spoil: Callable[[bytes], bytes] = bytes) -> State:
 
 
 def list_of(expires_in: int) -> State:
-    """A host list with both clients."""
-    expiry = int(time.time()) + expires_in
-    return file("relay-hosts", b'127.0.0.5: %d\n"::1": %d\n' % (expiry, expiry))
+    """A host list with both clients, their expiry that many seconds from when it is put there."""
+
+    def state(run_dir: Path) -> AbstractContextManager[None]:
+        expiry = int(time.time()) + expires_in
+        return file("relay-hosts", b'127.0.0.5: %d\n"::1": %d\n' % (expiry, expiry))(run_dir)
+
+    return state
 
 
 PAGE = 4096

@@ -142,7 +142,7 @@ def installed(debian: Debian) -> Debian:
     """With popauthd's macros in; a map and a list in which two addresses are granted, and no socket."""
     run_dir = debian.root / "run"
     run_dir.mkdir()
-    later = int(time.time()) + 900
+    later = int(time.time()) + 86400
     write_map(run_dir / "relay.mdb", {"192.0.2.10": later, "2001:db8::7": later})
     (run_dir / "relay.mdb").chmod(0o644)
     (run_dir / "relay-hosts").write_text(f'192.0.2.10: {later}\n"2001:db8::7": {later}\n')

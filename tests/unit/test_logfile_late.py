@@ -140,3 +140,21 @@ def test_late_lines_are_read_after_a_restart_whatever_the_file_is_called_by_then
     assert follower.lost == []
     assert sorted(follower.got) == [*range(1, world.count + 1)]
     assert state(follower)["old_files"] == 1
+
+
+@pytest.mark.parametrize("regrown", [0, 40], ids=["cut", "cut and regrown"])
+def test_a_minded_file_that_is_written_anew_is_given_up(world: World, follower: Follower, regrown: int) -> None:
+    """What is in it now was read before, or came from who knows where."""
+    world.write(20)
+    follower.read()
+    world.rename_create()
+    world.write(1)
+    follower.read()
+    rotated = world.sibling(".1")
+    rotated.write_bytes(rotated.read_bytes()[:2000] + b"x" * regrown * 200)
+    follower.read()
+    assert state(follower)["old_files"] == 0
+    world.write(1)
+    follower.read()
+    assert follower.got == [*range(1, 23)]
+    assert follower.gaps == []

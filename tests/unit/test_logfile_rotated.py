@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.logworld import START, WIDTH, Follower, World, turn
+from popauthd.sources.place import decode
+from tests.faults.logworld import WIDTH, Follower, World, turn
 
 
 @pytest.fixture
@@ -199,63 +200,6 @@ def test_a_log_cut_above_its_first_thousand_bytes_and_regrown_is_noticed(
     ]
 
 
-def test_of_files_without_any_stamp_only_the_newest_are_read_whole(world: World) -> None:
-    for number in range(6):
-        world.append(b"file %d\n" % number)
-        world.rename_create()
-    world.append(b"file 6\n")
-    follower = Follower(world)
-    follower.read()
-    follower.stop()
-    assert follower.refused == [b"file 3", b"file 4", b"file 5", b"file 6"]
-
-
-def test_empty_rotated_files_do_not_count_among_those(world: World) -> None:
-    for number in range(6):
-        if number % 2:
-            world.append(b"file %d\n" % number)
-        world.rename_create()
-    follower = Follower(world)
-    follower.read()
-    follower.stop()
-    assert follower.refused == [b"file 1", b"file 3", b"file 5"]
-
-
-@pytest.mark.parametrize("age", [959, 960, 961])
-@pytest.mark.parametrize("rotated", [False, True], ids=["in the log", "in a rotated file"])
-def test_the_window_begins_at_the_second_that_was_asked_for(world: World, age: int, rotated: bool) -> None:
-    """Lines may be a minute out of order, so it begins a minute early: 900 s and 60 s."""
-    world.now = START - age
-    world.write(1)
-    world.now = START - 10
-    world.write(1)
-    if rotated:
-        world.rename_create()
-    follower = Follower(world, START - 900)
-    world.now = START
-    follower.start()
-    follower.read()
-    follower.stop()
-    assert follower.got == ([1, 2] if age <= 960 else [2])
-
-
-def test_the_window_moves_on_with_the_clock_and_never_back(world: World) -> None:
-    world.path.unlink()
-    for later, expected in ((2000, [2]), (-5000, [1, 2])):
-        world.now, world.count = START, 0
-        follower = Follower(world, START - 900)
-        follower.read()
-        world.create()
-        world.write(1)
-        world.now = START + 2000
-        world.write(1)
-        world.now = START + later
-        follower.read()
-        follower.stop()
-        assert follower.got == expected
-        world.path.unlink()
-
-
 def test_rotated_files_are_read_before_the_log_is_there(world: World, follower: Follower) -> None:
     world.write(2)
     turn(world)
@@ -317,3 +261,21 @@ def test_an_empty_log_that_was_filled_and_copied_away_between_two_looks_is_notic
     world.write(1)
     follower.read()
     assert follower.got == [1, 2, 3]
+
+
+def test_a_window_that_begins_in_a_packed_file_leaves_a_place_to_go_on_from(world: World, follower: Follower) -> None:
+    world.now -= 5000
+    world.write(3)
+    world.now += 5000
+    world.write(3)
+    world.rename_create()
+    world.pack(".1", ".gz")
+    world.write(1)
+    follower.start()
+    follower.read(1)
+    place = decode(follower.saved[-1])
+    assert place is not None
+    assert place.at.offset == 6 * WIDTH
+    follower.start()
+    follower.read()
+    assert follower.got == [1, 2, 3, 4, 5, 6, 7]
