@@ -80,7 +80,7 @@ class House:
         if back >= clocks.STEP_SECONDS:
             writing.clock_was_set_back(back, now)
         if not same_boot or before is None or before[1] != self._offset:
-            writing.settle_revocations(now)
+            writing.settle_revocations(now, self.limits.future_seconds)
         if before is not None and not same_boot:  # no session outlives the machine
             writing.forget_sessions()
         writing.set_clock(boot, self._offset)
@@ -229,7 +229,7 @@ class House:
         with self._books.writing() as writing:
             if step < 0:
                 writing.clock_was_set_back(-step, now)
-            writing.settle_revocations(now)
+            writing.settle_revocations(now, self.limits.future_seconds)
             writing.set_clock(clocks.boot_id(), self._offset + step)
             self._publisher.apply(writing)
         self._offset += step

@@ -14,7 +14,7 @@ from popauthd.cut import may_be_cut
 from popauthd.model import Grant, Refusal
 
 REVOCATION_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: nothing older can grant
-SET_BACK_SECONDS = 3600  # no login stamped further ahead of the clock is believed: the clock was set back
+CATCH_UP_SECONDS = 60  # within which logs are read again for new books
 COUNTER_DAYS = 35
 SHARED_SECONDS = 86400  # an address that was shared is not told of again so long
 SWEEP_AT_MOST = 5000  # entries a transaction, so that one sweep never holds up reading for long
@@ -142,16 +142,17 @@ class Writing(Sessions):
         if times != known:
             self._put("revocations", revocation.key, times.value())
 
-    def settle_revocations(self, now: int) -> None:
+    def settle_revocations(self, now: int, future_seconds: int = 120) -> None:
         """Bring revocations in line with the wall clock, when it may have been set.
 
         None may lie ahead of it, or nobody could log in again. One that did, and does no more, counts as made when
-        it was made: what is read of that time must not open it.
+        it was made: what is read of that time must not open it. future_seconds: how far ahead of the clock a login
+        may be stamped; what is stamped further is refused by that.
         """
         for key, value in list(self._scan("revocations")):
             times = read_times(value)
             at = times.first_at if times.first_at <= now else min(times.at, now)
-            until = times.stamped_until if times.stamped_until <= now + SET_BACK_SECONDS else 0
+            until = min(times.stamped_until, now + future_seconds + CATCH_UP_SECONDS)
             settled = times._replace(at=at, stamped_until=until)
             if settled != times:
                 self._put("revocations", key, settled.value())

@@ -81,7 +81,7 @@ def played(steps: Sequence[Step], *, mounting: bool) -> Wrong | None:
         try:
             machine.play(list(steps), HAPPENINGS)
         except Faulty as faulty:
-            return faulty.wrong
+            return faulty.wrong._replace(said=f"{faulty.wrong.said} ({machine.last_words()})")
         finally:
             machine.close()
     return None

@@ -88,14 +88,14 @@ class Machine:
         """Wait until a running watcher has read everything, and has gone once through its loop after that."""
         for part, process in self._parts.items():
             if process.poll() is not None and self.map_whole:
-                raise Faulty(Wrong(self.step, "ended by itself", part, str(process.poll()), self._last_words()))
+                raise Faulty(Wrong(self.step, "ended by itself", part, str(process.poll()), "nothing"))
         if not self.runs("watch"):
             return
         until = time.monotonic() + SETTLE_SECONDS
         while not self._marker_comes_through():
             self._sit_out_revocations()
             if not self.runs("watch") or time.monotonic() > until:
-                raise Faulty(Wrong(self.step, "stuck", "a marker", "the watcher", self._last_words()))
+                raise Faulty(Wrong(self.step, "stuck", "a marker", "the watcher", "nothing"))
         eventually(self._answers, "the watcher answers on its control socket", SETTLE_SECONDS)
         if self.runs("respond") and self._new_responder:
             with contextlib.suppress(AssertionError):  # it is asked all the same
@@ -107,7 +107,7 @@ class Machine:
     def _sit_out_revocations(self) -> None:
         """New books that know of revocations by their file alone believe no stamp that may be a revoked one."""
         if self.truth.waits:
-            self.clocks.suspend(FUTURE_SECONDS)
+            self.clocks.suspend(2 * FUTURE_SECONDS)
             self.truth.waits = False
 
     def _answers(self) -> bool:
@@ -170,7 +170,8 @@ class Machine:
             return True
         return not self.installation.errors("watch").endswith(f"watching {self.log.path}\n")
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """What the watcher has logged last."""
         return "; ".join(self.installation.errors("watch").splitlines()[-3:])
 
     def _ask_everybody(self) -> None:

@@ -116,7 +116,8 @@ class Truth:
         """A line was written; a watcher that runs may read it at once."""
         login.frame = now.frame
         for revocation in filter(lambda one: one.covers(login), self._revocations):
-            login.doubtful |= min(login.stamp, now.wall) <= revocation.answered + 1
+            # once the clock was set, a login that comes after a revocation may bear the stamp of one before it
+            login.doubtful |= min(login.stamp, now.wall) <= revocation.answered + 1 or now.frame > 0
             login.revoked |= login.stamp <= revocation.at and revocation.frame == now.frame
         if self.up:
             self._read(login, now)

@@ -334,7 +334,8 @@ def test_new_books_take_logins_although_the_clock_is_a_day_behind_the_revocation
     with again.writing() as writing:
         writing.settle_revocations(behind)
         assert writing.grant(login(behind, now=behind), behind) == "revoked"
-        assert writing.grant(login(behind + 1, now=behind + 1), behind + 1) == ""
+        assert writing.grant(login(behind + 100, now=behind + 3), behind + 3) == "revoked", "it may be one of old"
+        assert writing.grant(login(behind + 181, now=behind + 181), behind + 181) == ""
         writing.settle_revocations(NOW + 2)
         assert writing.grant(login(now=NOW + 2), NOW + 2) == "revoked"
     again.close()
