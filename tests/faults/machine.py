@@ -106,7 +106,7 @@ class Machine:
 
     def _sit_out_revocations(self) -> None:
         """New books that know of revocations by their file alone believe no stamp that may be a revoked one."""
-        if self.truth.waits:
+        if self.truth.waits and self._answers():
             self.clocks.suspend(2 * FUTURE_SECONDS)
             self.truth.waits = False
 
