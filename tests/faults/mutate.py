@@ -31,6 +31,7 @@ MEMORY = 3 << 30  # bytes; a mutant may ask for all there is
 PR_SET_CHILD_SUBREAPER = 36
 
 FORMATS = ("formats_dovecot", "formats_framing", "formats_common", "formats_[ls]*", "corpus")
+BOOKS = ("books*", "revocations", "migrations", "house", "batch", "shared", "sessions", "chunks", "commands", "who")
 # What judges each file, the cheapest first: tests/unit/test_*.py, or a place below tests/.
 JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/formats/dovecot.py": FORMATS,
@@ -40,17 +41,18 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/formats/shapes.py": FORMATS,
     "popauthd/stamps.py": ("stamps", "formats_framing"),
     "popauthd/address.py": ("address", "relaymap"),
-    "popauthd/policy.py": ("policy", "userlist", "corpus", "shared"),
-    "popauthd/books/writing.py": ("books*", "batch", "who", "shared", "sessions"),
-    "popauthd/books/sessions.py": ("books*", "batch", "who", "shared", "sessions"),
-    "popauthd/books/entries.py": ("books*", "batch", "who", "shared", "sessions"),
+    "popauthd/policy.py": ("policy", "userlist", "house", "corpus"),
+    "popauthd/books/writing.py": BOOKS,
+    "popauthd/books/sessions.py": BOOKS,
+    "popauthd/books/entries.py": BOOKS,
     "popauthd/relaymap.py": ("relaymap", "heal", "responder"),
     "popauthd/responder.py": ("responder",),
     "popauthd/protocol.py": ("protocol",),
     "popauthd/hostlist.py": ("hostlist*", "relaymap"),
-    "popauthd/publisher.py": ("publisher*", "hostlist*", "relaymap", "heal", "batch"),
-    "popauthd/batch.py": ("batch", "who", "shared", "sessions"),
-    "popauthd/watcher.py": ("watcher*", "batch", "push", "alarm", "heal", "shared", "sessions", "pushing"),
+    "popauthd/publisher.py": ("publisher*", "hostlist*", "house", "relaymap"),
+    "popauthd/batch.py": ("batch", "chunks", "watcher"),
+    "popauthd/house.py": ("house", "watcher", "commands"),
+    "popauthd/watcher.py": ("watcher*", "commands"),
     "popauthd/sources/logfile.py": ("logfile*",),
     "popauthd/sources/handles.py": ("logfile*",),
     "popauthd/sources/shelf.py": ("logfile*",),
