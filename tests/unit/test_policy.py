@@ -23,6 +23,7 @@ def nets(*texts: str) -> tuple[address.Network, ...]:
     return tuple(address.network(text) for text in texts)
 
 
+LONG, CUT = "x" * 90, "x" * 77 + "..."
 LISTED = parse("alice\n@example.org\n")
 RULED: list[tuple[str, dict[str, object], dict[str, object], str]] = [
     # label, limits, login, reason ("" for a grant)
@@ -63,6 +64,12 @@ RULED: list[tuple[str, dict[str, object], dict[str, object], str]] = [
     ("a proxy wins over always", {"always": nets("192.0.2.0/24"), "proxies": nets("192.0.2.10")}, {}, "proxy"),
     ("expired comes last", {"users": LISTED}, {"user": "bob", "at": NOW - 5000}, "user-not-listed"),
     ("expired", {"users": LISTED}, {"at": NOW - 5000}, "expired"),
+    ("a name that was cut may be denied", {"denied": parse(LONG + "@example.org")}, {"user": CUT}, "user-denied"),
+    ("a name that was cut is not this denied one", {"denied": parse("y" + LONG)}, {"user": CUT}, ""),
+    ("a name that was cut may not be listed", {"users": parse(LONG)}, {"user": CUT}, "user-not-listed"),
+    ("everybody is listed", {"users": parse("*")}, {"user": CUT}, ""),
+    ("everybody but one who may be this", {"users": parse(f"*\n!{LONG}")}, {"user": CUT}, "user-not-listed"),
+    ("everybody but another", {"users": parse(f"*\n!y{LONG}")}, {"user": CUT}, ""),
 ]
 
 
@@ -185,6 +192,8 @@ STANDING = [
     ("never since", {"never": nets("192.0.2.0/24")}, "192.0.2.10", "bob", False),
     ("never since, by hand", {"never": nets("192.0.2.0/24")}, "192.0.2.10", "", False),
     ("the user is not listed", {"users": LISTED}, "192.0.2.10", "bob", False),
+    ("the user is denied", {"denied": LISTED}, "192.0.2.10", "alice", False),
+    ("the user is not denied", {"denied": LISTED}, "192.0.2.10", "bob", True),
     ("by hand, no user", {"users": LISTED}, "192.0.2.10", "", True),
     ("spared", {"users": LISTED, "always": nets("192.0.2.10")}, "192.0.2.10", "bob", True),
     ("protocols cannot be told", {"protocols": ("pop3",), "require_tls": True}, "192.0.2.10", "bob", True),
@@ -271,3 +280,9 @@ def test_the_demo_setting_lifts_the_loopback_rule_alone(client: str) -> None:
     lifted = Limits(grant_loopback=True)
     assert isinstance(decide(replace(LOGIN, address=client, local_address=client), lifted, NOW), Grant)
     assert isinstance(decide(replace(LOGIN, address="0.0.0.0"), lifted, NOW), Refusal)
+
+
+def test_each_reason_is_explained_in_a_sentence_of_its_own() -> None:
+    sentences = list(policy.REASONS.values())
+    assert [text for text in sentences if not (text[:1].isupper() and text.endswith("."))] == []
+    assert len(set(sentences) - {"A reserved address; no client has it."}) == len(sentences) - 1
