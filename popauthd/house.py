@@ -101,6 +101,7 @@ class House:
 
     def tend(self, now: int, *, caught_up: bool) -> bool:
         """Do what is due; True if there is more of it to do at once. caught_up: every log is read to its end."""
+        self._mind_the_undone()
         self._mind_the_users(now)
         more = self._mind_the_expiries(now, caught_up=caught_up)
         if time.monotonic() >= self._readers_at:
@@ -182,6 +183,13 @@ class House:
             writing.recount(now)
             self._publisher.apply(writing)
         return renewed >= RENEW_AT_MOST or swept >= SWEEP_AT_MOST
+
+    def _mind_the_undone(self) -> None:
+        """The map is written before the books: take back there what they could not take in."""
+        if self._books.undone:
+            with self._books.writing() as writing:
+                self._publisher.apply(writing)
+            self._books.undone_is_told()
 
     def _mind_the_ends(self, *, logged: bool, now: int) -> None:
         if not logged and not self._ends_missed:

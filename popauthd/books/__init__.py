@@ -79,6 +79,8 @@ class Books:
         self.rules = rules or Rules()
         self.revocations = RevocationFile(str(Path(path).with_name("revocations.jsonl")))
         self.notes: list[str] = []
+        self._undone: set[str] = set()
+        self._all_undone = False
         try:
             size = max(size_bytes, _space(path))
             self._env = lmdb.open(
@@ -146,19 +148,43 @@ class Books:
         Revocations that were made are in their file, on the disk, before it is committed. Raises StoreFullError when
         the map size is reached: forget something or `grow`, and try again.
         """
+        writing: Writing | None = None
         try:
             with self._env.begin(write=True) as txn:
                 writing = Writing(txn, self._db, self.rules)
+                self._tell_undone(writing)
                 yield writing
                 writing.finish()
                 if writing.revoked:
                     self.revocations.append(writing.revoked)
+            writing = None
         except lmdb.PanicError as error:
             raise StoreBrokenError(f"books {self.path}: LMDB gave up on them: {error}") from error
         except lmdb.MapFullError as error:
             raise StoreFullError(f"books {self.path}: cannot be written: full at {self.map_bytes >> 20} MiB") from error
         except lmdb.Error as error:
             raise StoreError(f"books {self.path}: cannot be written: {error}") from error
+        finally:
+            if writing is not None:
+                self._undone.update(writing.changes)
+                self._all_undone = self._all_undone or writing.cleared
+
+    @property
+    def undone(self) -> bool:
+        """Whether a transaction was undone that may have been published: the next ones tell its changes as well."""
+        return self._all_undone or bool(self._undone)
+
+    def undone_is_told(self) -> None:
+        """What was undone has been published as it stands now."""
+        self._undone.clear()
+        self._all_undone = False
+
+    def _tell_undone(self, writing: Writing) -> None:
+        if self._all_undone:
+            writing.cleared = True
+            writing.changes.update(writing.published())
+        else:
+            writing.changes.update({address: writing.expiry(address) for address in self._undone})
 
     def tend_revocations(self) -> None:
         """Write the file of revocations anew if it does not hold everything, or holds much that is over."""
