@@ -9,7 +9,7 @@ from ipaddress import IPv6Network
 from typing import Any
 
 from popauthd import __version__, address
-from popauthd.books import Reading
+from popauthd.books import Writing
 from popauthd.errors import StoreError, UsageError
 from popauthd.policy import REASONS, lifetime, never_reason
 from popauthd.text import safe
@@ -60,7 +60,7 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
             closed, whom = writing.revoke_user(user, now), f"user={safe(user)}"
         else:
             key = _key(request)
-            closed, whom = sum(writing.revoke_address(one, now) for one in _with(key, writing)), f"address={key}"
+            closed, whom = sum(_revoke(key, now, writing)), f"address={key}"
         writing.count({"revoked": closed}, now)
         watcher.publisher.apply(writing)
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
@@ -83,11 +83,12 @@ def handle(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     return command(watcher, request)
 
 
-def _with(key: str, reading: Reading) -> set[str]:
-    """The keys to revoke with one: its /64 as well, or all addresses in it."""
+def _revoke(key: str, now: int, writing: Writing) -> list[bool]:
+    """Revoke a key, and its /64 as well or all addresses in it; which of them could relay."""
     if not key.endswith("/64"):
-        return set(address.keys(key))
-    return {key, *(row.address for row in reading.logins_in(IPv6Network(key)))}
+        return [writing.revoke_address(one, now) for one in address.keys(key)]
+    inside = {row.address for row in writing.logins_in(IPv6Network(key))} - {key}
+    return [writing.revoke_address(key, now, inside=True), *(writing.revoke_address(one, now) for one in inside)]
 
 
 def _own_addresses(request: Mapping[str, Any]) -> list[str]:

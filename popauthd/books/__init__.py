@@ -11,7 +11,7 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 | published   | address                    | expires_at: what the relay map must hold                 |
 | due         | expires_at (8 bytes) address | empty: `published` in the order it runs out            |
 | revocations | `a` NUL address, `u` NUL user, `*`, | times; see reading.Times                        |
-|             | `c` or `w` NUL a cut user  | (also in a file of their own, see revocations.py)        |
+|             | `n` NUL /64, `c` or `w` NUL a cut user | (also in a file of their own, see revocations.py)        |
 | held        | address NUL user           | open sessions of that login; see sessions.py             |
 | sessions    | session id                 | the login's key, or `-ended_at`                          |
 | renew       | renew_at (8 bytes) login key | empty: `held` in the order it must be looked at        |
@@ -188,7 +188,7 @@ class Books:
 
     def tend_revocations(self) -> None:
         """Write the file of revocations anew if it does not hold everything, or holds much that is over."""
-        if self.revocations.trouble or self.revocations.lines > 10_000:
+        if self.revocations.trouble or self.revocations.lines > 2 * self.revocations.needed + 10_000:
             with self.reading() as reading:
                 self.revocations.write(list(reading.revocations()))
 

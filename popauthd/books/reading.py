@@ -101,6 +101,12 @@ def user_revocation(user: str) -> bytes:
     return b"u\0" + login_key("", user)[1:]
 
 
+def site_revocation(address: str) -> bytes:
+    """The key of a revocation of all addresses in a /64, given that or one of them."""
+    site = address if address.endswith("/64") else keys(address)[-1]
+    return b"n\0" + site.encode("ascii")
+
+
 def revocation_keys(user: str) -> list[bytes]:
     """The keys to enter when a user is revoked: his own, and those of names that may be his, as one of them was cut."""
     keys = [user_revocation(user)]
@@ -113,10 +119,12 @@ def revocation_keys(user: str) -> list[bytes]:
 
 def _applying(address: str, user: str) -> list[bytes]:
     """The keys of every revocation that applies to a login."""
-    keys = [b"*", b"a\0" + address.encode("ascii"), user_revocation(user)]
+    found = [b"*", b"a\0" + address.encode("ascii"), user_revocation(user)]
     if len(head := _head(user)) == CUT_BYTES:
-        keys.append((b"c\0" if may_be_cut(user) else b"w\0") + head)
-    return keys
+        found.append((b"c\0" if may_be_cut(user) else b"w\0") + head)
+    if ":" in address:
+        found.append(site_revocation(address))
+    return found
 
 
 def _head(user: str) -> bytes:

@@ -1,7 +1,7 @@
 """Revocations outlive the books: each is also a line of JSON in a file of its own, as no log can give it back.
 
-A line names whom (`address`, `user`, `everybody`), when (`revoked_at`) and, where a login that was ended was stamped
-later than that, by how much (`ahead_seconds`). `user_sha256` stands for a name too long for the books, and
+A line names whom (`address`, `network`, `user`, `everybody`), when (`revoked_at`) and, where a login that was ended
+was stamped later than that, by how much (`ahead_seconds`). `user_sha256` stands for a name too long for the books, and
 `user_cut` and `user_whole` for names that share a beginning with one that was cut. The file is private (0600),
 written to disk before a revocation is answered, and made shorter by a rename now and then.
 """
@@ -33,12 +33,15 @@ class Revocation(NamedTuple):
 
 
 class RevocationFile:
-    """The file at `path`. `trouble` says why it does not hold everything, or is ""; `lines` is how long it is."""
+    """The file at `path`. `trouble` says why it does not hold everything, or is "".
+
+    `lines` is how long it is, `needed` how long it was when it was last written anew.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.trouble = ""
-        self.lines = 0
+        self.lines = self.needed = 0
 
     def load(self) -> tuple[dict[bytes, Revocation], int]:
         """The latest revocation of each key, and how many lines could not be read. Raises StoreError."""
@@ -91,7 +94,7 @@ class RevocationFile:
                 os.fsync(file.fileno())
             fresh.rename(self.path)
             _sync_directory(fresh.parent)
-            self.trouble, self.lines = "", len(revocations)
+            self.trouble, self.lines, self.needed = "", len(revocations), len(revocations)
         except OSError as error:
             self._failed(error)
 
@@ -111,7 +114,7 @@ def later(known: Revocation | None, other: Revocation) -> Revocation:
 
 
 # The first two bytes of a key, the name of the field, and the bytes that follow as the text of the field.
-_KINDS = {b"a\0": "address", b"u\0": "user", b"c\0": "user_cut", b"w\0": "user_whole"}
+_KINDS = {b"a\0": "address", b"u\0": "user", b"c\0": "user_cut", b"w\0": "user_whole", b"n\0": "network"}
 _DIGEST = b"u\0\0"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby, islice
 from operator import attrgetter
 
-from popauthd.books.reading import USER_BYTES, LoginRow, Times, login_key, read_times, revocation_keys
+from popauthd.books.reading import USER_BYTES, LoginRow, Times, login_key, read_times, revocation_keys, site_revocation
 from popauthd.books.revocations import Revocation, later
 from popauthd.books.sessions import Sessions
 from popauthd.cut import may_be_cut
@@ -81,10 +81,15 @@ class Writing(Sessions):
         self._recompute(address, now)
         return made
 
-    def revoke_address(self, address: str, now: int) -> bool:
-        """Revoke every login from an address up to now; True if it could relay until then."""
+    def revoke_address(self, address: str, now: int, *, inside: bool = False) -> bool:
+        """Revoke every login from an address up to now; True if it could relay until then.
+
+        inside: it is a /64, and logins of the addresses in it that are read later are revoked as well. Those that are
+        known must be revoked one by one.
+        """
         stood = self.expiry(address) is not None
-        self._revoke([b"a\0" + address.encode("ascii")], list(self.logins(address)), now)
+        keys = [b"a\0" + address.encode("ascii"), *([site_revocation(address)] if inside else [])]
+        self._revoke(keys, list(self.logins(address)), now)
         self._recompute(address, now)
         return stood
 
@@ -296,7 +301,8 @@ class Writing(Sessions):
                 moved = times._replace(at=at, stamped_until=max(0, times.stamped_until - seconds))
                 self._put("revocations", key, moved.value())
         self._latest, self._latest_stamp = now, self._latest_stamp - seconds
-        for address, _expiry in list(self.published()):
+        addresses = {address for address, _expiry in self.published()}
+        for address in addresses.union(shared.address for shared in self.all_shared()):
             self._recompute(address, now)
 
     def set_own_addresses(self, addresses: Iterable[str]) -> None:

@@ -118,6 +118,26 @@ def test_a_64_with_zeros_is_revoked_as_well(world: World, net: str) -> None:
     assert not any(world.relays(address) for address in granted)
 
 
+def test_a_line_of_a_revoked_64_that_is_read_later_opens_nothing(world: World) -> None:
+    """No login of these addresses was known when it was revoked: their lines lay unread, or the books were lost."""
+
+    def told(address: str) -> bool:
+        return world.watcher.enter(Login(NOW - 5, address, address, "imap", "PLAIN", True), "push")
+
+    world.ask("revoke", address="2001:db8:1:2::/64")
+    inside, outside = [SIX, "2001:db8:1:2::"], ["2001:db8:1:3::7", "2001:db8:1:20::7", A]
+    assert [told(address) for address in inside] == [False, False]
+    assert all(told(address) for address in outside)
+    world.now += 1
+    assert all(world.login(address) for address in inside), "a login made after it counts"
+
+
+def test_revoking_an_address_revokes_no_other_of_its_64(world: World) -> None:
+    world.ask("revoke", address=SIX)
+    assert world.watcher.enter(Login(NOW - 5, SIX + "8", "bob", "imap", "PLAIN", True), "push")
+    assert not world.watcher.enter(Login(NOW - 5, SIX, "anna", "imap", "PLAIN", True), "push")
+
+
 def test_a_revocation_that_cannot_be_kept_says_so_and_counts(world: World, tmp_path: Path) -> None:
     world.login(A)
     (tmp_path / "revocations.jsonl").mkdir()

@@ -131,6 +131,24 @@ def test_a_name_that_was_cut_is_every_user_that_it_may_be(books: Books, user: st
         assert (writing.grant(login(NOW + 1, user=user, now=NOW + 1), NOW + 1) == "revoked") is ends
 
 
+def test_a_revoked_64_outlives_the_books_with_every_address_in_it(path: Path) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.revoke_address("2001:db8:1:2::/64", NOW + 5, inside=True)
+    books.close()
+    path.unlink()
+    again = Books(str(path))
+    with again.writing() as writing:
+        for address, reason in (
+            ("2001:db8:1:2::7", "revoked"),
+            ("2001:db8:1:2::/64", "revoked"),
+            ("2001:db8:1:3::7", ""),
+        ):
+            grant = Grant(address, "anna", NOW + 4, NOW + 4 + LIFETIME, "dovecot")
+            assert writing.grant(grant, NOW + 9) == reason
+    again.close()
+
+
 def older(path: Path) -> None:
     """Books of the schema before: they know of other revocations, and not of this one."""
     path.unlink()
@@ -274,6 +292,27 @@ def test_the_file_becomes_shorter_when_much_of_it_is_over(path: Path) -> None:
     Books(str(path)).close()
     assert file.read_bytes() == line % (NOW + 199)
     assert not Path(f"{file}.new").exists()
+
+
+def test_many_revocations_are_not_written_anew_all_the_time(books: Books, path: Path) -> None:
+    with books.writing() as writing:
+        for number in range(10_010):
+            writing.revoke_user(f"u{number}", NOW)
+    file = path.with_name("revocations.jsonl")
+    books.tend_revocations()
+    before = file.stat().st_ino
+    books.tend_revocations()
+    assert file.stat().st_ino == before
+    with books.writing() as writing:
+        for number in range(10_010):
+            writing.revoke_user(f"u{number}", NOW + 1)
+    books.tend_revocations()
+    assert file.stat().st_ino == before, "half of it is over: it would not become much shorter"
+    with books.writing() as writing:
+        for number in range(10_010):
+            writing.revoke_user(f"u{number}", NOW + 2)
+    books.tend_revocations()
+    assert len(file.read_bytes().splitlines()) == 10_010
 
 
 def test_revocations_are_forgotten_when_nothing_older_can_grant_any_more(books: Books, path: Path) -> None:

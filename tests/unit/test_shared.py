@@ -70,6 +70,14 @@ def test_it_opens_again_when_few_enough_users_are_left(books: Books) -> None:
     assert enter(books, *(login(f"u{n}", NOW + 3 * 86400) for n in range(LIMIT + 1)))[1] == [A], "a new day, told anew"
 
 
+def test_a_clock_that_is_set_back_does_not_keep_a_shared_address_closed(books: Books) -> None:
+    enter(books, *(login(f"u{n}", NOW + n) for n in range(LIMIT + 1)))
+    with books.writing() as writing:
+        writing.clock_was_set_back(86400, NOW - 86400 + 10)
+    assert expiry(books, NOW - 86400 + LIFETIME - 1) is None
+    assert expiry(books, NOW - 86400 + LIFETIME) == NOW - 86400 + LIFETIME + LIMIT
+
+
 def test_a_spared_address_and_other_addresses_are_left_alone(books: Books) -> None:
     assert set(enter(books, *(login(f"u{n}", address=SPARED) for n in range(50)))[0]) == {""}
     enter(books, *(login(f"u{n}") for n in range(50)))
