@@ -172,12 +172,13 @@ class House:
     def _mind_the_expiries(self, now: int, *, caught_up: bool) -> bool:
         """Renew what is held and take out what has run out; True if there is more than one transaction takes."""
         with self._books.reading() as reading:
-            renewal_due = caught_up and reading.renewal_due(now)
+            renewal_due = reading.renewal_due(now if caught_up else now - self._books.rules.hold_seconds)
             if not (renewal_due or reading.anything_due(now) or reading.recount_due(now)):
                 return False
         with self._books.writing() as writing:
-            renewed = writing.renew(now) if renewal_due else 0  # before sweeping: what is held must not blink
-            if renewal_due:
+            # Before sweeping: what is held must not blink.
+            renewed = writing.renew(now, unread=not caught_up) if renewal_due else 0
+            if renewal_due and caught_up:
                 self._mind_the_ends(logged=writing.ends_are_logged(now), now=now)
             swept = writing.sweep(now)
             writing.recount(now)

@@ -31,6 +31,7 @@ from popauthd.twice import Twice
 log = logging.getLogger("popauthd.watch")
 
 CHUNKS_A_TURN = 8  # of each source, so that control and sweeping come to their turn while catching up
+UNREAD = ("unreadable", "refused")  # states of a source in which lines may lie unread
 SAMPLE = 160  # characters of a line that is shown
 
 
@@ -138,6 +139,7 @@ class Watcher:
                     break
                 self._note_gaps(item.source)
                 if chunk is None:
+                    trouble = trouble or item.source.state().get("status") in UNREAD
                     break
                 self._commit(self._learn(item, chunk.block, chunk.place, chunk.written_after))
                 self._listen(item)

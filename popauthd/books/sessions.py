@@ -59,9 +59,10 @@ class Sessions(Entries):
         elif known.startswith(b"-"):
             self._extend(key, held, int(known[1:]), now)
 
-    def end_session(self, session: str, at: int, now: int, *, remember: bool = True) -> None:
+    def end_session(self, session: str, at: int, now: int, *, remember: bool = True, logged: bool = True) -> None:
         """Note that a session ended: its address stays allowed for a lifetime from then.
 
+        logged: the log told so, and will tell of others.
         remember: its opening line may come again, from a second source. An end whose beginning was not seen is
         always remembered, as the opening line may come after it.
         """
@@ -78,7 +79,8 @@ class Sessions(Entries):
             self._delete("sessions", name)
         if key is None:
             return
-        self._note_end(now)
+        if logged:
+            self._note_end(now)
         renew_at, sessions = self._held(key)
         self._put_held(key, renew_at, renew_at, [held for held in sessions if held.session != name])
         for held in sessions:
@@ -97,15 +99,15 @@ class Sessions(Entries):
         self._put("sessions", name, b"-%d" % at)
         self._put("gone", when(now + ENDED_SECONDS, name), b"")
 
-    def renew(self, now: int) -> int:
+    def renew(self, now: int, *, unread: bool = False) -> int:
         """Lift the expiry of logins with open sessions whose turn it is; returns how many there were.
 
-        Call it only when every log is read to its end, or a session may be held whose end lies unread.
-        Where the log does not tell of ends, nothing is lifted.
+        unread: not every log is read to its end, so that the end of any session may lie there. Nothing is lifted then,
+        nor where the log does not tell of ends; sessions that cannot be held any longer are given up all the same.
         """
-        lifting = self.ends_are_logged(now)
+        lifting = self.ends_are_logged(now) and not unread
         self.note_time(now)
-        keys = self._due("renew", now, RENEW_AT_MOST)
+        keys = self._due("renew", now - self.rules.hold_seconds if unread else now, RENEW_AT_MOST)
         for entry in keys:
             key = entry[8:]
             renew_at, sessions = self._held(key)
@@ -129,7 +131,7 @@ class Sessions(Entries):
                     held.session.decode("ascii") for held in self._held(key)[1] if held.login_at < at - SETTLED_SECONDS
                 ]
         for session in lost:
-            self.end_session(session, at, now)
+            self.end_session(session, at, now, logged=False)
         return len(lost)
 
     def _cap(self, held: Held) -> int:
@@ -197,6 +199,8 @@ class Sessions(Entries):
 
     def move_sessions(self, seconds: int) -> None:
         """The wall clock was set back by `seconds`."""
+        if (ends := int(self._get("meta", b"ends") or 0)) > seconds:
+            self._put("meta", b"ends", b"%d" % (ends - seconds))
         for key, _value in list(self._scan("held")):
             renew_at, sessions = self._held(key)
             moved = [held._replace(login_at=held.login_at - seconds) for held in sessions]

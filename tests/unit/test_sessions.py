@@ -233,6 +233,36 @@ def test_a_log_that_tells_of_ends_no_more_is_believed_for_a_week(books: Books) -
         assert not writing.ends_are_logged(proved + ENDS_SECONDS)
 
 
+def test_an_end_that_the_log_did_not_tell_of_proves_nothing(tmp_path: Path) -> None:
+    books = Books(str(tmp_path / "old.mdb"), Rules(hold_seconds=CAP))
+    begin(books, "s1", login())
+    begin(books, "s2", login(address="192.0.2.99"))
+    with books.writing() as writing:
+        assert writing.end_sessions_elsewhere({A}, NOW + 100, NOW + 100) == 1
+    live(books, NOW + 100, NOW + LIFETIME)
+    assert expiry(books, NOW + LIFETIME) is None, "Dovecot was asked; its log may never tell of an end"
+    books.close()
+
+
+def test_an_end_that_was_told_of_before_the_clock_was_set_back_is_not_believed_for_longer(books: Books) -> None:
+    end_told, back = NOW - 99_000, 30 * 86400
+    with books.writing() as writing:
+        writing.clock_was_set_back(back, NOW - back)
+        assert writing.ends_are_logged(end_told - back + ENDS_SECONDS - 1)
+        assert not writing.ends_are_logged(end_told - back + ENDS_SECONDS)
+
+
+def test_a_log_that_stays_unread_renews_nothing_and_what_is_over_is_given_up(books: Books) -> None:
+    begin(books, "s1", login())
+    for at in range(NOW, NOW + 2 * CAP + LIFETIME, LIFETIME):
+        with books.writing() as writing:
+            writing.renew(at, unread=True)
+            writing.sweep(at)
+            assert writing.expiry(A) == (NOW + LIFETIME if at == NOW else None)
+    with books.reading() as reading:
+        assert reading.held_count() == 0
+
+
 def test_the_plain_rule_knows_no_sessions(tmp_path: Path) -> None:
     books = Books(str(tmp_path / "plain.mdb"))
     begin(books, "s1", login())

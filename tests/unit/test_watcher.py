@@ -57,6 +57,7 @@ class Reel:
 
     def __init__(self, *blocks: str) -> None:
         self.sick = False
+        self.status = "present"
         self.closed = False
         self.resumed: list[tuple[bytes | None, int]] = []
         self.gaps: list[Gap] = []
@@ -77,7 +78,7 @@ class Reel:
         return gaps
 
     def state(self) -> dict[str, str | int | None]:
-        return {"path": self.name}
+        return {"path": self.name, "status": self.status}
 
     def close(self) -> None:
         self.closed = True
@@ -277,6 +278,21 @@ def test_nothing_is_renewed_while_a_log_cannot_be_read(world: World, caplog: pyt
     world.others[0].sick = False
     world.read()
     assert world.left() == LIFETIME, "renewed"
+
+
+@pytest.mark.parametrize("status", ["unreadable", "refused"])
+def test_nothing_is_renewed_while_a_log_may_not_be_read(world: World, status: str) -> None:
+    prove_ends(world)
+    world.read(login(NOW, session="s"))
+    world.restart(others=[Reel()])
+    world.others[0].status = status
+    world.now += LIFETIME - 10
+    world.offset += LIFETIME - 10
+    world.read()
+    assert world.left() == 10, "its closing line may lie there"
+    world.others[0].status = "missing"
+    world.read()
+    assert world.left() == LIFETIME, "in a log that is not there nothing lies unread"
 
 
 def test_a_gap_in_a_log_is_noted_and_counted(world: World) -> None:
