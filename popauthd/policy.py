@@ -286,10 +286,7 @@ def _ruled_out(here: Standing, login: Login, limits: Limits) -> str:
         return "no-user"
     if here.always:
         return ""
-    for rule in RULES:
-        if rule.refuses(login, limits):
-            return rule.reason
-    return ""
+    return next((rule.reason for rule in RULES if rule.refuses(login, limits)), "")
 
 
 def _nobodys(client: address.Address, limits: Limits) -> str:

@@ -31,7 +31,7 @@ MEMORY = 3 << 30  # bytes; a mutant may ask for all there is
 PR_SET_CHILD_SUBREAPER = 36
 
 FORMATS = ("formats_dovecot", "formats_framing", "formats_common", "formats_[ls]*", "corpus")
-BOOKS = ("books*", "revocations", "migrations", "house", "batch", "shared", "sessions", "chunks", "commands", "who")
+BOOKS = ("books*", "revocations", "shared", "batch", "house", "sessions", "chunks", "commands", "migrations", "who")
 # What judges each file, the cheapest first: tests/unit/test_*.py, or a place below tests/.
 JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/formats/dovecot.py": FORMATS,
@@ -43,8 +43,11 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/address.py": ("address", "relaymap"),
     "popauthd/policy.py": ("policy", "userlist", "house", "corpus"),
     "popauthd/books/writing.py": BOOKS,
-    "popauthd/books/sessions.py": BOOKS,
+    "popauthd/books/sessions.py": ("sessions", "chunks", "house", "batch", "who"),
     "popauthd/books/entries.py": BOOKS,
+    "popauthd/books/reading.py": BOOKS,
+    "popauthd/books/revocations.py": ("revocations", "commands"),
+    "popauthd/books/migrations.py": ("migrations",),
     "popauthd/relaymap.py": ("relaymap", "heal", "responder"),
     "popauthd/responder.py": ("responder",),
     "popauthd/protocol.py": ("protocol",),

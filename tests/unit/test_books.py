@@ -146,6 +146,13 @@ def test_counters_add_up_by_day(books: Books) -> None:
         assert reading.counters() == {"login": 6}
 
 
+def test_the_longest_silence_of_each_source_is_kept(books: Books) -> None:
+    with books.writing() as writing:
+        writing.set_longest_silence("a", 77)
+    with books.reading() as reading:
+        assert (reading.longest_silence("a"), reading.longest_silence("b")) == (77, 0)
+
+
 def test_a_clock_set_back_lengthens_no_grant_and_brings_none_back(books: Books) -> None:
     enter(books, login(), login(B, at=NOW - 500))
     with books.writing() as writing:  # the clock jumps two hours ahead: everything has run out

@@ -196,6 +196,17 @@ def test_order_between_logins_and_revocations_outlives_a_step(world: World) -> N
     assert world.left() == 0
 
 
+def test_a_login_stays_newer_than_a_revocation_that_the_step_leaves_where_it_is(world: World) -> None:
+    world.revoke(lambda writing, now: writing.revoke_address(A, now))
+    world.wait(1)
+    world.login()
+    world.wait(600)
+    world.step(-100)
+    assert world.left() == 300
+    world.revoke(lambda writing, now: writing._recompute(A, now))
+    assert world.left() == 300
+
+
 def test_a_line_from_before_the_step_does_not_open_what_was_revoked(world: World, tmp_path: Path) -> None:
     """Revoked, set back by a minute, and the books lost: the log is read again."""
     old = Login(world.now, A, "anna", "imap", "PLAIN", True, format="dovecot")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 import pytest
@@ -273,6 +274,11 @@ def test_a_grant_runs_from_the_logins_own_time_but_never_from_the_future(at: int
 @pytest.mark.parametrize("client", ["10.1.2.3", "100.64.3.4", "2001:db8::7", "192.168.1.1"])
 def test_private_and_shared_clients_are_granted_unless_listed(client: str) -> None:
     assert isinstance(decide(replace(LOGIN, address=client), LIMITS, NOW), Grant)
+
+
+def test_why_nobody_may_have_an_address_is_a_word_or_nothing() -> None:
+    reasons = [policy.never_reason(ipaddress.ip_address(text), LIMITS) for text in ("192.0.2.10", "203.0.113.1")]
+    assert reasons == ["", "never"]
 
 
 @pytest.mark.parametrize("client", ["127.0.0.2", "::1"])

@@ -76,6 +76,31 @@ def test_an_open_session_keeps_its_address_allowed_at_every_moment(books: Books)
         assert at < found <= at + LIFETIME, "and a watcher that dies lets it run out within a lifetime"
 
 
+def test_it_is_renewed_when_half_a_lifetime_is_over_and_not_before(books: Books) -> None:
+    begin(books, "s1", login())
+    renewed = [NOW + LIFETIME // 2, NOW + 2 * (LIFETIME // 2)]
+    for at, until in ((renewed[0] - 1, NOW), (renewed[0], renewed[0]), (renewed[1] - 1, renewed[0]), (renewed[1],) * 2):
+        assert expiry(books, at) == until + LIFETIME
+
+
+def test_a_lifetime_of_a_second_is_renewed_every_second(books: Books) -> None:
+    begin(books, "s1", Grant(A, "alice", NOW, NOW + 1, "dovecot"))
+    for at in range(NOW + 1, NOW + 5):
+        assert expiry(books, at) == at + 1
+
+
+def test_a_newer_login_keeps_what_a_session_added(books: Books) -> None:
+    """The address is recomputed from its logins when another user of it is revoked."""
+    begin(books, "s1", login())
+    begin(books, "other", login(NOW + 7000, "bob"))
+    live(books, NOW, NOW + 7200)
+    end(books, "s1", NOW + 7200)
+    with books.writing() as writing:
+        assert writing.grant(login(NOW + 7100), NOW + 7210) == ""
+        writing.revoke_user("bob", NOW + 7220)
+    assert expiry(books, NOW + 7230) == NOW + 7200 + LIFETIME
+
+
 def test_it_ends_a_lifetime_after_the_session(books: Books) -> None:
     begin(books, "s1", login())
     live(books, NOW, NOW + 7200)
@@ -266,6 +291,10 @@ def test_a_log_that_stays_unread_renews_nothing_and_what_is_over_is_given_up(boo
 def test_the_plain_rule_knows_no_sessions(tmp_path: Path) -> None:
     books = Books(str(tmp_path / "plain.mdb"))
     begin(books, "s1", login())
+    end(books, "s1", NOW)
+    end(books, "s2", NOW)
+    with books.reading() as reading:
+        assert [list(reading._scan(name)) for name in ("sessions", "gone", "held", "renew")] == [[]] * 4
     live(books, NOW, NOW + LIFETIME)
     assert expiry(books, NOW + LIFETIME) is None
     books.close()
