@@ -51,7 +51,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/relaymap.py": ("relaymap", "heal", "responder"),
     "popauthd/responder.py": ("responder",),
     "popauthd/protocol.py": ("protocol",),
-    "popauthd/hostlist.py": ("hostlist*", "relaymap"),
+    "popauthd/hostlist.py": ("hostlist*", "relaymap", "publisher*"),
     "popauthd/publisher.py": ("publisher*", "hostlist*", "house", "relaymap"),
     "popauthd/batch.py": ("batch", "chunks", "watcher"),
     "popauthd/house.py": ("house", "watcher", "commands"),
