@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 import pytest
 
-from popauthd.books import Books
+from popauthd.books import Books, Writing
 from popauthd.errors import StoreError
 from popauthd.model import Grant, Refusal
 
@@ -144,6 +144,26 @@ def test_counters_add_up_by_day(books: Books) -> None:
     with books.reading() as reading:
         assert reading.counters("2026-11-23") == {"login": 4}
         assert reading.counters() == {"login": 6}
+
+
+KNOWING: list[tuple[str, Callable[[Writing], object]]] = [
+    ("a login", lambda writing: writing.grant(login())),
+    ("counters", lambda writing: writing.count({"lines": 1}, NOW)),
+    ("sweeping", lambda writing: writing.sweep(NOW)),
+    ("renewing", lambda writing: writing.renew(NOW)),
+]
+
+
+@pytest.mark.parametrize("change", [row[1] for row in KNOWING], ids=[row[0] for row in KNOWING])
+def test_books_know_how_late_it_was_for_a_boot_whose_clock_is_behind(
+    books: Books, change: Callable[[Writing], object]
+) -> None:
+    with books.writing() as writing:
+        change(writing)
+    with books.writing() as writing:
+        writing.sweep(NOW - 500)
+    with books.reading() as reading:
+        assert reading.latest() == NOW
 
 
 def test_the_longest_silence_of_each_source_is_kept(books: Books) -> None:
