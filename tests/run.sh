@@ -19,7 +19,9 @@ part() {
     name=$1
     shift
     printf '== %s\n' "$name"
+    began=$(date +%s)
     "$@" || failed="$failed $name,"
+    printf '== %s took %s s\n' "$name" "$(($(date +%s) - began))"
 }
 
 # Whether this root may make a system of its own with its network, processes and mounts.
@@ -89,7 +91,9 @@ if [ $# = 0 ]; then
 fi
 [ -z "$failed" ] || printf '== FAILED so far:%s and not yet run:\n' "$failed"
 printf '== pytest\n'
+began=$(date +%s)
 status=0
 "$debian" -m pytest --cov --cov-branch --cov-report=term "$@" || status=$?
+printf '== pytest took %s s\n' "$(($(date +%s) - began))"
 [ "$status" = 0 ] && [ -n "$failed" ] && status=1
 exit "$status"
