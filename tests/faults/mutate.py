@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HARMLESS = ROOT / "tests/faults/harmless-mutants.txt"
 ENOUGH = 0.85
 MEMORY = 3 << 30  # bytes; a mutant may ask for all there is
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 FORMATS = ("formats_dovecot", "formats_framing", "formats_common", "formats_[ls]*", "corpus")
 BOOKS = ("books*", "revocations", "shared", "batch", "house", "sessions", "chunks", "commands", "migrations", "who")
@@ -83,6 +83,7 @@ class Judge:
         self._scratch = self.root.with_name(self.root.name + "-tmp")
         unneeded = shutil.ignore_patterns(".git", ".cache", "__pycache__", ".*_cache", ".hypothesis")
         shutil.copytree(ROOT, self.root, ignore=unneeded, symlinks=True, dirs_exist_ok=True)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a test leaves behind becomes ours to end
         for name in (
             "pytest",
@@ -129,6 +130,8 @@ class Judge:
         status = 1
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             quiet = os.open(os.devnull, os.O_RDWR)
             for number in range(3):
                 os.dup2(quiet, number)
@@ -235,6 +238,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time")
     parser.add_argument("file", nargs="*", help="the end of a path")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and the copies are removed
     return run(list(chosen(given.file)), given.seed, given.each, given.jobs)
 
 

@@ -121,3 +121,24 @@ def test_a_block_of_the_common_form_is_not_read_line_by_line(family: str, layout
     quiet = line[: line.index(b"imap")] + b"lmtp(alice)<1><x>: Info: saved mail to INBOX"
     events, count = reader.block((line + b"\n" + quiet + b"\n") * 20, NOW)
     assert (len(events), count, reader.read) == (20, 40, 0)
+
+
+@pytest.mark.parametrize("program", [b"dovecot", b"mail-in"])
+@pytest.mark.parametrize("host", [b"mx1", b"mx2"])
+def test_a_block_of_several_hosts_and_programs_is_not_read_line_by_line(program: bytes, host: bytes) -> None:
+    reader = Counting(Reading("syslog", timezone="UTC", hostnames=("mx1", "mx2"), programs=("dovecot", "mail-in")))
+    line = b"Nov 23 21:00:00 " + host + b" " + program + b": " + LINE[16:]
+    events, _ = reader.block(line + b"\n", NOW)
+    assert ([type(event) for event in events], reader.read) == ([Login], 0)
+    assert isinstance(reader.line(line.replace(host, b"mx3"), NOW), Refusal)
+
+
+@pytest.mark.parametrize("written_after", [None, 1792891200, 1792887600])
+def test_an_hour_that_happens_twice_is_read_alike_in_a_block(written_after: int | None) -> None:
+    """2026-10-25 in Berlin: 02:31 is at 00:31 and at 01:31 UTC; it is known to be written after 01:20 or 00:20."""
+    line = LINE.replace(b"Nov 23 21:00", b"Oct 25 02:31")
+    reader = Recogniser(Reading("dovecot-file", timezone="Europe/Berlin"))
+    event = reader.line(line, NOW, written_after)
+    assert isinstance(event, Login)
+    assert event.at == (1792888260 if written_after != 1792891200 else 1792891860)
+    assert reader.block(line + b"\n", NOW, written_after) == ([event], 1)
