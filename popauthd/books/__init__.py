@@ -38,7 +38,7 @@ from pathlib import Path
 import lmdb
 
 from popauthd.books.entries import Rules
-from popauthd.books.migrations import migrate
+from popauthd.books.migrations import guess, migrate
 from popauthd.books.reading import LoginRow, Reading, Shared
 from popauthd.books.revocations import RevocationFile
 from popauthd.books.writing import Writing
@@ -115,7 +115,7 @@ class Books:
         known, bad = self.revocations.load()
         with self.writing() as writing:
             txn, meta = writing.transaction, self._db["meta"]
-            schema = txn.get(b"schema", db=meta)
+            schema = txn.get(b"schema", db=meta) or guess(txn, self._db)
             if schema is None:
                 txn.put(b"schema", SCHEMA, db=meta)
             elif migrate(txn, self._db, schema) != SCHEMA:

@@ -42,6 +42,15 @@ STEPS: Mapping[bytes, tuple[Step, bytes]] = {
 }
 
 
+def guess(txn: lmdb.Transaction, databases: Databases) -> bytes | None:
+    """The schema of books that do not tell it, as their `meta` is gone: None if they are new."""
+    with txn.cursor(db=databases["logins"]) as cursor:
+        if not cursor.first():
+            return None
+        facts = bytes(cursor.value()).partition(b"\0")[0]
+    return b"2" if facts.count(b" ") == 2 else b"3"
+
+
 def migrate(txn: lmdb.Transaction, databases: Databases, schema: bytes) -> bytes:
     """Take the steps that lead on from `schema`; returns the schema that the books have then."""
     while schema in STEPS:

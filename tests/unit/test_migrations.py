@@ -155,6 +155,24 @@ def test_a_database_that_is_missing_is_made(tmp_path: Path, missing: str) -> Non
     books.close()
 
 
+@pytest.mark.parametrize("migrated", [False, True], ids=["older books", "books of today"])
+def test_books_that_lost_what_tells_their_schema_keep_everything_else(
+    old: tuple[str, dict[str, Any]], migrated: bool
+) -> None:
+    path, held = old
+    if migrated:
+        Books(path, rules(held)).close()
+    with lmdb.open(path, subdir=False, max_dbs=20) as env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(b"meta", txn=txn))
+    books = Books(path, rules(held))
+    with books.reading() as reading:
+        assert dict(reading.published()) == held["published"]
+        assert len(list(reading.logins())) == len(held["logins"])
+        assert reading._get("meta", b"schema") == SCHEMA
+    books.close()
+    Books(path, rules(held), readonly=True).close()
+
+
 def test_books_to_be_read_are_not_migrated_and_the_reader_is_told(old: tuple[str, dict[str, Any]]) -> None:
     with pytest.raises(StoreError, match="older books are brought up to date when the watcher starts"):
         Books(old[0], readonly=True)
