@@ -25,6 +25,7 @@ WHOLE = [
     ("an unfinished line after one", b"a\nb", 2),
     ("a hole before a line", b"a\n\0\0b\n", 2),
     ("a hole at the end", b"a\nb\n\0", 4),
+    ("an empty line before a hole", b"\n\0b\n", 1),
     ("a NUL within a line", b"a\0b\nc\n", 6),
     ("a NUL within, and a hole after", b"a\0b\n\0c\n", 4),
     ("the longest line", LONGEST, len(LONGEST)),
