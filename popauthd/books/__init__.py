@@ -116,11 +116,10 @@ class Books:
         with self.writing() as writing:
             txn, meta = writing.transaction, self._db["meta"]
             schema = txn.get(b"schema", db=meta) or guess(txn, self._db)
-            if schema is None:
-                txn.put(b"schema", SCHEMA, db=meta)
-            elif migrate(txn, self._db, schema) != SCHEMA:
+            if schema is not None and migrate(txn, self._db, schema) != SCHEMA:
                 raise StoreError(f"books {self.path}: schema {schema!r} is not {SCHEMA!r}: written by another version")
-            elif schema != SCHEMA:
+            txn.put(b"schema", SCHEMA, db=meta)
+            if schema not in (None, SCHEMA):
                 self.notes.append(f"books {self.path}: brought from schema {schema.decode()} to {SCHEMA.decode()}")
             for found in known.values():
                 writing.merge(found, strict=schema is None)
