@@ -32,7 +32,7 @@ _TEXT = (
 )
 # `Nov 23 21:00:00`, or 19 bytes of ISO 8601, its fraction (dropped) and its offset.
 _STAMP = r"(?:([^\n]{15})|([^\n]{19})(?:\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})) "
-_OWN_STAMP = r"([^\n]{15}|[^\n]{19})()() "
+_OWN_STAMP = r"([^\n]{14}[^ \n]|[0-9][^\n]{18})()() "
 
 Known = Login | SessionEnd | Refusal | Ignored
 

@@ -15,6 +15,8 @@ from tests.unit.test_formats_dovecot import END, LINE
 NEAR = [
     ("user in UTF-8", LINE.replace(b"alice", "j\u00fcrgen".encode()), Login),
     ("user in no encoding", LINE.replace(b"alice", b"\xfc\xff"), Login),
+    ("a word before the process", LINE.replace(b" imap-login", b" abc imap-login"), Refusal),
+    ("two blanks before the process", LINE.replace(b" imap-login", b"  imap-login"), Refusal),
     ("IPv6", LINE.replace(b"192.0.2.10", b"2001:DB8::7").replace(b"198.51.100.5", b"2001:db8::1"), Login),
     ("rip is no address", LINE.replace(b"192.0.2.10", b"192.0.2.010"), Refusal),
     ("lip is no address", LINE.replace(b"198.51.100.5", b"198.51.100"), Refusal),
