@@ -49,13 +49,25 @@ class Batch:
     longest_silence: int = 0
     last_login_at: int = 0
 
-    def learn(self, events: Iterable[Event], limits: Limits, now: int, *, holding: bool, twice: Twice | None) -> None:
-        """Judge what was recognised. holding: sessions matter. twice: logins are told in several ways."""
+    def learn(
+        self,
+        events: Iterable[Event],
+        limits: Limits,
+        now: int,
+        *,
+        holding: bool,
+        twice: Twice | None,
+        booted_at: int = 0,
+    ) -> None:
+        """Judge what was recognised. holding: sessions matter. twice: logins are told in several ways.
+
+        booted_at: no session outlives the machine, so one that began before is not held.
+        """
         for event in events:
             if isinstance(event, Login):
                 self._count(event, twice)
                 self.last_login_at = max(self.last_login_at, min(event.at, now))
-                self._judge(event, limits, now, holding=holding)
+                self._judge(event, limits, now, holding=holding and event.at >= booted_at)
             elif isinstance(event, Refusal):
                 self._refuse(event)
             elif isinstance(event, SessionEnd) and holding:

@@ -90,6 +90,11 @@ class House:
         while writing.sweep(now):
             pass
 
+    @property
+    def booted_at(self) -> int:
+        """When the machine was started, by the wall clock."""
+        return self._offset
+
     def note(self, text: str, at: int) -> None:
         """Tell the administrator: in the log, and in status."""
         log.warning("%s", text)

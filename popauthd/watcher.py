@@ -164,7 +164,8 @@ class Watcher:
         item.alarm.heard(now, lines, logins, Counter(e.reason for e in events if isinstance(e, Refusal)))
         batch.longest_silence = item.alarm.longest_seconds
         self._learn_own(events)
-        batch.learn(events, self.limits, now, holding=self._holding, twice=self._twice)
+        booted_at = self.house.booted_at
+        batch.learn(events, self.limits, now, holding=self._holding, twice=self._twice, booted_at=booted_at)
         item.last_login_at = max(item.last_login_at, batch.last_login_at)
         return batch
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from popauthd import clock as clocks
 from popauthd.address import network
 from popauthd.books import Books, Rules
 from popauthd.commands import handle
@@ -225,6 +226,7 @@ def test_an_address_that_becomes_shared_is_noted_once(world: World) -> None:
         f"shared address {A}: more than 3 users logged in f"[:50]
     ]
     assert [(one["address"], one["users"]) for one in world.status("shared")] == [(A, 5)]
+    assert world.status("today") == {"lines": 5, "login": 5, "refused.shared-address": 2}
     world.now += LIFETIME
     world.read()
     assert world.status("shared") == [], "it was, and is no more"
@@ -295,6 +297,22 @@ def test_nothing_is_renewed_while_a_log_may_not_be_read(world: World, status: st
     world.others[0].status = "missing"
     world.read()
     assert world.left() == LIFETIME, "in a log that is not there nothing lies unread"
+
+
+def test_a_session_that_began_before_the_boot_is_not_held_though_it_is_read_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No session outlives the machine: the line lay unread when it went down, and no closing line will come."""
+    prove_ends(world)
+    world.append(login(NOW, session="before"))
+    monkeypatch.setattr(clocks, "boot_id", lambda: "another")
+    world.restart(now=NOW + 100, offset=NOW + 50)
+    world.read(login(NOW + 50, B, "bob", "after"))
+    assert (world.left(A), world.left(B)) == (LIFETIME - 100, LIFETIME - 50)
+    assert world.status("held") == 1
+    world.now += LIFETIME - 60
+    world.read()
+    assert (world.left(A), world.left(B)) == (0, LIFETIME)
 
 
 def test_a_gap_in_a_log_is_noted_and_counted(world: World) -> None:
@@ -400,11 +418,11 @@ def broken(at: int) -> str:
 def test_lines_that_look_like_logins_and_are_not_understood_are_told_with_a_sample(world: World) -> None:
     world.read(*[broken(NOW)] * 4)
     assert world.status("notes") == []
-    world.read(noise(NOW, 1), broken(NOW), noise(NOW, 1))
+    world.read(noise(NOW, 1), broken(NOW), broken(NOW + 1), noise(NOW, 1))
     [note] = world.status("notes")
     assert "lines look like logins and are not understood" in note
     assert " Sample: " in note
-    assert note.endswith(broken(NOW).strip())
+    assert note.endswith(broken(NOW).strip()), "the first of them"
     world.read(*[broken(NOW)] * 9)
     assert world.status("notes") == [note], "told once"
 
