@@ -43,7 +43,7 @@ class World:
     def ask(self, command: str, **request: Any) -> dict[str, Any]:
         return handle(self.watcher, {"command": command, **request})
 
-    def relays(self, address: str) -> bool:
+    def may_relay(self, address: str) -> bool:
         expires_at = published_expiry(self.watcher.publisher._map, address)
         return expires_at is not None and expires_at > self.now
 
@@ -61,7 +61,7 @@ def test_an_address_of_this_machine_is_not_granted(world: World) -> None:
     with pytest.raises(UsageError, match="own-address"):
         world.ask("grant", address=A)
     assert not world.login(A), "and it is remembered"
-    assert not world.relays(A)
+    assert not world.may_relay(A)
 
 
 def test_nor_is_one_that_a_login_came_in_on(world: World) -> None:
@@ -82,19 +82,19 @@ def test_a_list_of_addresses_that_is_none_is_passed_over(world: World) -> None:
 def test_revoking_within_the_same_second_takes_the_grant_back(world: World) -> None:
     for _ in range(20):
         world.ask("grant", address=A, seconds=7 * 86400)
-        assert world.relays(A)
+        assert world.may_relay(A)
         assert world.ask("revoke", address=A)["addresses"] == 1
-        assert not world.relays(A)
+        assert not world.may_relay(A)
 
 
 def test_everybody_is_revoked_at_once_in_the_map_too(world: World) -> None:
     for number in range(50):
         world.login(f"192.0.2.{100 + number}", f"u{number}")
     assert world.ask("revoke", what="all") == {"revoked_at": NOW, "addresses": 50, "warning": ""}
-    assert not any(world.relays(f"192.0.2.{100 + number}") for number in range(50))
+    assert not any(world.may_relay(f"192.0.2.{100 + number}") for number in range(50))
     world.now += 1
     assert world.login(A)
-    assert world.relays(A)
+    assert world.may_relay(A)
 
 
 def test_a_64_is_revoked_with_every_address_in_it_and_no_other(world: World) -> None:
@@ -103,8 +103,8 @@ def test_a_64_is_revoked_with_every_address_in_it_and_no_other(world: World) -> 
     for number, address in enumerate([*inside, *outside]):
         assert world.login(address, f"u{number}")
     assert world.ask("revoke", address="2001:db8:1:2::/64")["addresses"] == len(inside)
-    assert [world.relays(address) for address in inside] == [False] * len(inside)
-    assert all(world.relays(address) for address in outside)
+    assert [world.may_relay(address) for address in inside] == [False] * len(inside)
+    assert all(world.may_relay(address) for address in outside)
 
 
 @pytest.mark.parametrize("net", ["2001:db8::/64", "2001:0:0:1::/64", "::/64", "2001:db8:0:1::/64"])
@@ -115,7 +115,7 @@ def test_a_64_with_zeros_is_revoked_as_well(world: World, net: str) -> None:
     granted = [address for address in (first, second) if world.login(address, address)]
     assert granted or net == "::/64", "IPv4-compatible addresses are never granted"
     assert world.ask("revoke", address=net)["addresses"] == len(granted)
-    assert not any(world.relays(address) for address in granted)
+    assert not any(world.may_relay(address) for address in granted)
 
 
 def test_a_line_of_a_revoked_64_that_is_read_later_opens_nothing(world: World) -> None:
@@ -142,7 +142,7 @@ def test_a_revocation_that_cannot_be_kept_says_so_and_counts(world: World, tmp_p
     world.login(A)
     (tmp_path / "revocations.jsonl").mkdir()
     assert "cannot be written" in world.ask("revoke", address=A)["warning"]
-    assert not world.relays(A)
+    assert not world.may_relay(A)
     world.watcher.turn()
     assert "cannot be written" in world.watcher.status()["degraded"]
     (tmp_path / "revocations.jsonl").rmdir()
@@ -156,7 +156,7 @@ def test_what_is_granted_right_after_the_clock_was_set_back_stays(world: World) 
     world.watcher.house._clock_offset = lambda: NOW - 1000 - 3600
     world.ask("grant", address=A)
     world.watcher.turn()
-    assert world.relays(A)
+    assert world.may_relay(A)
 
 
 @pytest.mark.parametrize("whom", [{"address": A}, {"user": "anna"}, {"what": "all"}], ids=["address", "user", "all"])
@@ -176,4 +176,4 @@ def test_a_host_list_that_cannot_be_written_is_told(world: World) -> None:
     assert world.login(A)
     world.listed.with_name("relay-hosts.new").mkdir()
     assert "host list" in world.ask("revoke", address=A)["warning"]
-    assert not world.relays(A)
+    assert not world.may_relay(A)

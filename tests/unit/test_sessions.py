@@ -307,6 +307,12 @@ def test_a_strange_session_id_holds_nothing(books: Books, session: str) -> None:
         assert reading.held_count() == 0
 
 
+def test_a_session_id_may_be_long(books: Books) -> None:
+    begin(books, "x" * 255, login())
+    with books.reading() as reading:
+        assert reading.held_count() == 1
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["login", "end", "wait", "revoke", "step"]),
