@@ -230,3 +230,26 @@ def test_the_file_is_private(tmp_path: Path) -> None:
     Books(str(tmp_path / "books.mdb")).close()
     assert (tmp_path / "books.mdb").stat().st_mode & 0o777 == 0o600
     assert isinstance(lmdb.version(), tuple)
+
+
+def test_a_refusal_is_kept_to_be_explained(books: Books) -> None:
+    refusal = Refusal("never", NOW, A, "alice")
+    with books.writing() as writing:
+        writing.refuse(refusal)
+        writing.refuse(Refusal("torn", None, B))
+    with books.reading() as reading:
+        assert (reading.refusal(A), reading.refusal(B)) == (refusal, None)
+
+
+def test_a_login_is_forgotten_by_the_time_of_the_latest(books: Books) -> None:
+    enter(books, login(at=NOW), login(at=NOW + 500))
+    with books.writing() as writing:
+        assert writing.forget(NOW + 900 + 3600, 3600) == 0
+        assert writing.forget(NOW + 1400 + 3600, 3600) == 1
+        assert list(writing.logins()) == []
+
+
+def test_a_grant_by_hand_begins_just_after_the_revocation(books: Books) -> None:
+    with books.writing() as writing:
+        writing.revoke_address(A, NOW)
+        assert writing.grant_by_hand(A, NOW, NOW + 60).login_at == NOW + 1

@@ -448,3 +448,29 @@ def test_books_that_cannot_grow_say_so(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(world.books, "grow", lambda: False)
     with pytest.raises(StoreFullError, match="a shorter `history` makes room"):
         world.house.make_room(world.now)
+
+
+def test_where_no_end_is_told_that_is_said_once(world: World) -> None:
+    world.login(session="s")
+    for _ in range(4):
+        world.wait(LIFETIME // 2)
+    assert [note.partition(" ")[2][:21] for note in world.house.notes] == ["sessions are not held"]
+
+
+def test_no_session_is_held_over_a_boot(world: World) -> None:
+    world.prove_ends()
+    world.login(session="s")
+    world.restart()
+    with world.books.reading() as reading:
+        assert reading.held_count() == 1, "a restart of the watcher is none"
+    world.reboot(world.now + 60)
+    with world.books.reading() as reading:
+        assert reading.held_count() == 0
+    assert world.left() == LIFETIME - 60
+
+
+def test_what_is_counted_between_batches_is_entered_soon(world: World) -> None:
+    world.house.count({"push.bad": 2})
+    world.tend()
+    with world.books.reading() as reading:
+        assert reading.counters() == {"push.bad": 2}
