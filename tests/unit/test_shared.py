@@ -136,6 +136,13 @@ def test_the_history_of_a_crowded_address_is_bounded(books: Books) -> None:
     assert expiry(books, later) == later + LIFETIME
 
 
+def test_of_a_crowd_the_latest_are_remembered(books: Books) -> None:
+    enter(books, *(login(f"u{n:03}", NOW + 1000 - n) for n in range(CROWD_HISTORY + 50)))
+    with books.writing() as writing:
+        writing._recompute(A, NOW + 3 * LIFETIME)
+        assert {row.user for row in writing.logins(A)} == {f"u{n:03}" for n in range(CROWD_HISTORY)}
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 700)), max_size=40))
 def test_any_history_gives_what_counting_gives(
