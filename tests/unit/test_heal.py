@@ -16,7 +16,7 @@ from popauthd.books import DATABASES, SCHEMA, Books
 from popauthd.errors import StoreError, StoreNewerError
 from popauthd.heal import _CHILD, KEEP, OLDEST_SCHEMA, heal, move_aside, probe
 from popauthd.model import Grant
-from tests.helpers import write_map
+from tests.helpers import ROOT, write_map
 
 NOW = 1_795_467_600
 
@@ -178,3 +178,29 @@ def test_pages_that_contradict_each_other_are_damage_also_where_lmdb_aborts(book
         books.write_bytes(whole[: page * 4096] + bytes(4096) + whole[(page + 1) * 4096 :])
         verdicts.add(probe(str(books), DATABASES)[0])  # raises StoreError if that is taken for trouble
     assert verdicts == {True, False}, "some pages are in use, and some are not"
+
+
+MAKE = """
+writer.replace((f"10.0.{number >> 8}.{number & 255}", 9999999999) for number in range(600))
+for number in range(0, 600, 3):
+    writer.apply({f"10.0.{number >> 8}.{number & 255}": None})
+"""
+USE = """
+writer.replace((f"10.1.{number >> 8}.{number & 255}", 9999999999) for number in range(100))
+writer.apply({"10.0.0.9": 5})
+"""
+
+
+def write_in_a_process(path: Path, code: str) -> int:
+    """Its exit status: a file cut short ends it with a signal."""
+    code = f"import sys; from popauthd.relaymap import MapWriter; writer = MapWriter(sys.argv[1]){code}writer.close()"
+    return subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False).returncode
+
+
+@pytest.mark.parametrize("pages", range(1, 7))
+def test_a_file_that_lacks_its_last_pages_does_not_kill_the_writer(tmp_path: Path, pages: int) -> None:
+    path = tmp_path / "relay.mdb"
+    assert write_in_a_process(path, MAKE) == 0
+    os.truncate(path, path.stat().st_size - 4096 * pages)
+    heal(str(path))
+    assert write_in_a_process(path, USE) == 0
