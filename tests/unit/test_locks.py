@@ -35,7 +35,10 @@ def test_one_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
         os.close(first)
         return False
 
-    os.close(hold(tmp_path / "lock", "taken", looked))
+    second = hold(tmp_path / "lock", "taken", looked)
+    with pytest.raises(StoreError, match="taken"):
+        hold(tmp_path / "lock", "taken", never)
+    os.close(second)
 
 
 def test_waiting_ends_when_we_are_to_stop(tmp_path: Path) -> None:
@@ -67,6 +70,7 @@ def test_it_ends_with_its_process_and_is_not_inherited(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "lock")], capture_output=True, text=True, check=False
     )
+    assert done.returncode == -9, done.stderr
     os.close(hold(tmp_path / "lock", "taken", never))
     os.kill(int(done.stdout), 9)
 
