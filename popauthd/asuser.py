@@ -91,7 +91,7 @@ def look_in(directory: str, question: Callable[[], Iterable[str]]) -> str:
         found = os.fstat(place)
         owner = None
         if os.geteuid() == 0 and found.st_uid != 0:
-            owner = Account(_user(found.st_uid), found.st_uid, _group_of(found.st_uid, found.st_gid))
+            owner = Account(user_name(found.st_uid), found.st_uid, _group_of(found.st_uid, found.st_gid))
         return _asked(owner, question, place)
     finally:
         os.close(place)
@@ -270,17 +270,19 @@ def modes(path: str) -> str:
         found = Path(path).stat()
     except OSError as error:
         return f"{path} ({error.strerror})"
-    return f"{path} ({stat.filemode(found.st_mode)} {_user(found.st_uid)}:{_group(found.st_gid)})"
+    return f"{path} ({stat.filemode(found.st_mode)} {user_name(found.st_uid)}:{group_name(found.st_gid)})"
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """The name of a user, or his number if he has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
-def _group(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """The name of a group, or its number if it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

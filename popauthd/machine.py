@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import grp
 import os
 import pwd
 import re
@@ -12,6 +11,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from popauthd.asuser import group_name, user_name
 from popauthd.dovecotconf import Configuration, Journal, read
 from popauthd.errors import SourceError
 from popauthd.sources.journal_reader import journal_here
@@ -84,29 +84,15 @@ def loose(path: str, trusted: Iterable[str] = ("root", "dovecot")) -> str:
 
 def _loose(found: os.stat_result, owners: set[int], *, directory: bool) -> str:
     if found.st_uid not in owners:
-        return f"belongs to {_name(found.st_uid)}"
+        return f"belongs to {user_name(found.st_uid)}"
     if directory and found.st_mode & stat.S_ISVTX:
         # LIMIT: in a sticky directory (/tmp) a file that is not there yet can be put there by others.
         return ""
     if found.st_mode & stat.S_IWOTH:
         return "can be written by everybody"
     if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
-        return f"can be written by the group {_group(found.st_gid)}"
+        return f"can be written by the group {group_name(found.st_gid)}"
     return ""
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def journal(root: str = "/") -> Journal:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from popauthd.durable import sync_directory
 from popauthd.errors import StoreError
 
 FILE_MODE = 0o600
@@ -93,7 +94,7 @@ class RevocationFile:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.rename(self.path)
-            _sync_directory(fresh.parent)
+            sync_directory(fresh.parent)
             self.trouble, self.lines, self.needed = "", len(revocations), len(revocations)
         except OSError as error:
             self._failed(error)
@@ -155,11 +156,3 @@ def _key(fields: dict[str, Any]) -> bytes:
             text: str = fields[name]
             return begin + text.encode("utf-8", "surrogateescape")
     raise KeyError("nobody is named")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from popauthd.durable import sync_directory
 from popauthd.errors import ConfigError
 
 
@@ -35,7 +36,7 @@ def write(path: Path, text: str | None, mode: int = 0o644) -> None:
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -53,11 +54,3 @@ def clean(path: Path) -> None:
 def _fresh(path: Path) -> Path:
     # Exim's configuration is not made of files whose names begin with a full stop.
     return path.with_name(f".{path.name}.popauthd-new")
-
-
-def _sync(directory: Path) -> None:
-    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -274,3 +274,14 @@ class Stage:
 
     def _some(self) -> None:
         self.follower.read(1)
+
+
+def state(follower: Follower) -> dict[str, str | int | None]:
+    """What `popauthctl status` shows of its log."""
+    assert follower.log is not None
+    return follower.log.state()
+
+
+def told(follower: Follower) -> list[str]:
+    """The sentences of the gaps that it has found."""
+    return [gap.what for gap in follower.gaps]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.faults.logworld import Follower, World
 from tests.unit.test_policyserver import SECRET
 
 
@@ -16,3 +18,17 @@ def secret(tmp_path: Path) -> Path:
     path.write_bytes(SECRET)
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A log that a server writes and somebody rotates; a test file that needs another world has its own."""
+    return World(tmp_path)
+
+
+@pytest.fixture
+def follower(world: World) -> Iterator[Follower]:
+    """The log file source on that log."""
+    follower = Follower(world)
+    yield follower
+    follower.stop()

@@ -13,7 +13,21 @@ PACKAGE = ROOT / "popauthd"
 
 # The rooms by floor; a module may import from its own floor's package or from lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "model", "address", "kinds", "settings", "text", "clock", "userlist", "sizes", "cut", "own", "marks"),
+    (
+        "errors",
+        "model",
+        "address",
+        "kinds",
+        "settings",
+        "text",
+        "clock",
+        "userlist",
+        "sizes",
+        "cut",
+        "own",
+        "durable",
+        "marks",
+    ),
     ("config", "stamps", "formats", "policy", "protocol", "alarm", "twice", "pushes", "http", "asuser", "accepting"),
     (
         "relaymap",

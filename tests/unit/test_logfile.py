@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from popauthd.sources.logfile import LogFile
 from tests.faults.logworld import START, WIDTH, Follower, World, stamp
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-@pytest.fixture
-def follower(world: World) -> Iterator[Follower]:
-    follower = Follower(world)
-    yield follower
-    follower.stop()
 
 
 def test_lines_come_once_in_order_and_nothing_more_comes(world: World, follower: Follower) -> None:

@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from popauthd.sources.place import OLD_MOST, decode
-from tests.faults.logworld import START, Follower, World, whole
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-@pytest.fixture
-def follower(world: World) -> Iterator[Follower]:
-    follower = Follower(world)
-    yield follower
-    follower.stop()
-
-
-def state(follower: Follower) -> dict[str, str | int | None]:
-    assert follower.log is not None
-    return follower.log.state()
-
-
-def told(follower: Follower) -> list[str]:
-    return [gap.what for gap in follower.gaps]
+from tests.faults.logworld import START, Follower, World, state, told, whole
 
 
 def test_a_rotated_file_is_minded_until_it_was_quiet_for_ten_minutes(world: World, follower: Follower) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.sources.place import decode
-from tests.faults.logworld import WIDTH, Follower, World, turn
+from tests.faults.logworld import WIDTH, Follower, World, told, turn
 
 
 @pytest.fixture
@@ -38,10 +38,6 @@ def no_zstd(world: World, suffix: str) -> str:
 
 def not_there(world: World, number: int) -> str:
     return f"{world.path}.{number} is not there: it was removed before it was read"
-
-
-def told(follower: Follower) -> list[str]:
-    return [gap.what for gap in follower.gaps]
 
 
 def test_a_place_is_found_behind_a_file_that_cannot_be_read(world: World, follower: Follower) -> None:

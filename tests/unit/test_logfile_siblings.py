@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -83,18 +82,6 @@ def test_a_compressed_file_reads_like_the_plain_one_from_any_offset(tmp_path: Pa
         assert handle.read(offset, count) == data[offset : offset + count]
     assert handle.left(len(data)) == 0
     handle.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-@pytest.fixture
-def follower(world: World) -> Iterator[Follower]:
-    follower = Follower(world)
-    yield follower
-    follower.stop()
 
 
 def test_a_damaged_archive_is_read_up_to_the_damage_and_told(world: World, follower: Follower) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,6 @@ import pytest
 from popauthd.errors import SourceError
 from popauthd.sources.logfile import LogFile
 from tests.faults.logworld import START, Follower, World, stamp
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-@pytest.fixture
-def follower(world: World) -> Iterator[Follower]:
-    follower = Follower(world)
-    yield follower
-    follower.stop()
-
 
 PLACES = [
     ("empty", b""),

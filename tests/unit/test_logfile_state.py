@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from popauthd.sources import Chunk
 from popauthd.sources.logfile import GAPS_MOST, LogFile
-from tests.faults.logworld import PACKERS, START, WIDTH, Follower, World, open_in, stamp, turn, without_rights
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-@pytest.fixture
-def follower(world: World) -> Iterator[Follower]:
-    follower = Follower(world)
-    yield follower
-    follower.stop()
-
-
-def state(follower: Follower) -> dict[str, str | int | None]:
-    assert follower.log is not None
-    return follower.log.state()
-
-
-def told(follower: Follower) -> list[str]:
-    return [gap.what for gap in follower.gaps]
+from tests.faults.logworld import (
+    PACKERS,
+    START,
+    WIDTH,
+    Follower,
+    World,
+    open_in,
+    stamp,
+    state,
+    told,
+    turn,
+    without_rights,
+)
 
 
 def test_status_tells_where_it_is(world: World, follower: Follower) -> None:
