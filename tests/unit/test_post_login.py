@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -60,7 +61,8 @@ def hear(listener: socket.socket, reply: bytes) -> bytes:
     with listener.accept()[0] as connection:
         connection.settimeout(20)
         data = connection.recv(8192)
-        connection.sendall(reply)
+        with contextlib.suppress(BrokenPipeError):  # who has waited long enough is gone
+            connection.sendall(reply)
     return data
 
 
