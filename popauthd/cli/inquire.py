@@ -6,14 +6,17 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
-from popauthd.address import keys
+from popauthd.address import keys, network, parse
+from popauthd.assembly import limits
 from popauthd.books import Books, LoginRow
 from popauthd.cli.common import Commands, PrivateError, ask_books, ask_watcher, client, map_has, settings
 from popauthd.config import Config
 from popauthd.errors import StoreError
 from popauthd.formats import REASONS as FORMAT_REASONS
 from popauthd.policy import REASONS as POLICY_REASONS
+from popauthd.policy import Limits, never_reason
 from popauthd.text import length_of_time, safe, stamp
 
 MAY, MAY_NOT, TROUBLE = 0, 1, 2
@@ -56,16 +59,21 @@ def check(options: argparse.Namespace) -> int:
 def tell_why(loaded: Config, wanted: str, now: int, *, may: bool) -> None:
     """Print what the books know of an address; whoever may not read them gets the bare answer."""
     try:
-        print(ask_books(loaded, lambda books: explain(books, wanted, now, may=may)), end="")
+        print(ask_books(loaded, lambda books: explain(books, wanted, now, limits(loaded), may=may)), end="")
     except PrivateError:
         return
     except StoreError as error:
         print(f"  why cannot be told: {error}")
 
 
-def explain(books: Books, wanted: str, now: int, *, may: bool) -> Iterator[str]:
-    """Lines that say what the books know of an address: its logins, what stands against them, what was refused."""
+def explain(books: Books, wanted: str, now: int, limit: Limits, *, may: bool) -> Iterator[str]:
+    """Lines that say what the books know of an address: its logins, what stands against them, what was refused.
+
+    limit: those of the configuration; the server's own addresses that logins told of are in the books.
+    """
+    client = parse(wanted)
     with books.reading() as reading:
+        own = (*limit.own_addresses, *map(network, reading.own_addresses()))
         rows = sorted((row for key in keys(wanted) for row in reading.logins(key)), key=lambda row: -row.login_at)
         revoked = {row: reading.revoked_at(row.address, row.user) for row in rows}
         held = {(address, user) for key in keys(wanted) for address, user, _at in reading.open_sessions(key)}
@@ -79,7 +87,10 @@ def explain(books: Books, wanted: str, now: int, *, may: bool) -> Iterator[str]:
         yield line(
             f"shared-address since {stamp(found.since)}: {found.users} users. {POLICY_REASONS['shared-address']}"
         )
-    if not rows:
+    barred = never_reason(client, replace(limit, own_addresses=own)) if client is not None and not may else ""
+    if barred:
+        yield line(f"it may never relay by address: {barred}. {POLICY_REASONS[barred]}")
+    elif not rows:
         yield line("no login from this address is remembered; has its user fetched mail, and from this address?")
     elif not may and not shared:
         yield line("to relay again: fetch mail from this address, then send")
@@ -155,10 +166,16 @@ def status(options: argparse.Namespace) -> int:
         name = source.pop("name")
         seen = f"last login {length_of_time(reply['now'] - last)} ago" if last else "no login seen since the start"
         print(f"following {safe(name)}: {seen}")
-        print("  " + ", ".join(f"{key} {safe(str(value))}" for key, value in source.items() if value not in ("", None)))
+        state = [f"{key} {_told(key, value)}" for key, value in source.items() if value not in ("", None)]
+        print("  " + ", ".join(state))
     for heard in reply.get("pushed", ()):
         print(f"hearing {safe(heard['name'])} on {safe(heard['where'])}")
     for note in reply["notes"]:
         print(f"note: {safe(note, 400)}")
     print("today: " + (", ".join(f"{name} {number}" for name, number in sorted(reply["today"].items())) or "nothing"))
     return TROUBLE if reply["degraded"] else 0
+
+
+def _told(key: str, value: object) -> str:
+    """A value of a source's state for people: a time as a stamp, anything else as it is."""
+    return stamp(value) if key.endswith("_at") and isinstance(value, int) else safe(str(value))

@@ -96,6 +96,28 @@ def test_check_explains_a_refusal(running: Installation) -> None:
     assert b"no login from this address" in unknown.stdout
 
 
+def test_check_says_of_an_address_that_no_login_opens_that_none_does(tmp_path: Path) -> None:
+    made = Installation(tmp_path, 'never = ["192.0.2.0/28"]')
+    with contextlib.closing(made):
+        for part in ("watch", "respond"):
+            made.start(part)
+        made.ready()
+        made.write(login_line(B))
+        eventually(lambda: made.ask(B) == "yes", "the log was read")
+        for client, reason in (("127.0.0.1", "loopback"), ("192.0.2.1", "never"), ("198.51.100.5", "own-address")):
+            said = made.ctl("check", client)
+            assert said.returncode == 1
+            assert f"it may never relay by address: {reason}. ".encode() in said.stdout, "its server's own as well"
+            assert b"fetch" not in said.stdout, "that would not help"
+
+
+def test_status_tells_times_as_people_read_them(running: Installation) -> None:
+    running.write(login_line(A))
+    eventually(lambda: running.ask(A) == "yes", "the log was read")
+    read = next(line for line in running.ctl("status").stdout.decode().splitlines() if "last_read_at" in line)
+    assert re.search(r"last_read_at \d{4}-\d\d-\d\dT", read)
+
+
 def test_check_says_trouble_when_there_is_no_map_or_no_address(installation: Installation) -> None:
     assert installation.ctl("check", A).returncode == 2
     assert installation.ctl("check", "nonsense").returncode == 2
