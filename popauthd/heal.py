@@ -199,7 +199,8 @@ def heal(path: str, databases: tuple[str, ...] = (), schema: str = "", stopped: 
     else:  # opening it might never end
         whole, said = False, "it is not a file"
     if not whole:
-        return f"{path}: {said}; kept as {move_aside(path, said)}"
+        what = f"damaged ({said.removeprefix(f'{path}: ')})"
+        return _made_anew(path, what, move_aside(path, said), books=bool(schema))
     if not schema or not said:  # a map; or books that were being made when their watcher was killed
         return ""
     if int(said) > int(schema):
@@ -209,5 +210,11 @@ def heal(path: str, databases: tuple[str, ...] = (), schema: str = "", stopped: 
         )
     if int(said) < OLDEST_SCHEMA:
         why = f"schema {said} is older than any that was released"
-        return f"{path}: {why}; kept as {move_aside(path, why)}"
+        return _made_anew(path, f"of no use ({why})", move_aside(path, why), books=True)
     return ""
+
+
+def _made_anew(path: str, what: str, kept: str, *, books: bool) -> str:
+    """What happened to a file, and what it means."""
+    meaning = "; the logins are read from the log again, grants by hand are lost" if books else ""
+    return f"{path} was {what} and is made anew{meaning}; the old file is kept as {kept}"

@@ -101,7 +101,11 @@ def test_a_map_is_probed_like_the_books(tmp_path: Path) -> None:
     write_map(path, {f"192.0.2.{number}": 1 for number in range(256)})
     assert heal(str(path)) == ""
     os.truncate(path, 8192)
-    assert "kept as" in heal(str(path))
+    said = heal(str(path))
+    assert f"{path} was damaged (" in said
+    assert said.count(str(path)) == 2, "itself, and what it is kept as"
+    assert "by hand" not in said, "a map holds nothing of its own"
+    assert "kept as" in said
     assert not path.exists()
 
 
@@ -167,7 +171,10 @@ def test_what_is_no_books_at_all_is_moved_aside(books: Path, kind: str) -> None:
             listener.bind(str(books))
     elif kind == "a device":
         books.symlink_to("/dev/zero")
-    assert "kept as" in mend(books)
+    said = mend(books)
+    assert f"{books} was damaged (" in said
+    assert said.count(str(books)) == 2, "itself, and what it is kept as"
+    assert "grants by hand are lost; the old file is kept as" in said
     Books(str(books)).close()
 
 
