@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Commands = Any
+
+NOT_THERE = "not there; is the watcher running? Start it with: systemctl start popauthd"
 
 
 class PrivateError(StoreError):
@@ -65,7 +68,7 @@ def _opened(name: str) -> Books:
         if not stat.S_ISREG(Path(name).stat().st_mode):
             raise StoreError("not a plain file; move it away and restart popauthd, it then begins anew from the log")
     except FileNotFoundError as error:
-        raise StoreError("not there; has the watcher ever run?") from error
+        raise StoreError(NOT_THERE) from error
     return Books(name, readonly=True)
 
 
@@ -84,6 +87,8 @@ def _told(what: str, path: str) -> Iterator[None]:
         directory, name = os.path.split(path)
         # in there the file has no directory
         said = re.sub(rf"^({re.escape(directory)}|{what} {re.escape(name)}): ", "", str(error))
+        if said == os.strerror(errno.ENOENT):  # the file, or its directory
+            said = NOT_THERE
         failed = StoreError(f"{what} {path}: {said}")
         if said == "Permission denied":
             failed = PrivateError(f"{what} {path}: private; run this as root (sudo popauthctl ...)")

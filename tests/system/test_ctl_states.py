@@ -181,6 +181,15 @@ def test_every_command_ends(root: Path, place: str, make: Make, capsys: pytest.C
         assert found["list"] == 74
 
 
+@pytest.mark.parametrize("place", ["state", "state/books.mdb", "run", "run/relay.mdb"])
+def test_what_is_not_there_yet_is_told_with_what_to_do(
+    root: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone(root / place)
+    said = ended(root, ["list"] if place.startswith("state") else ["check", ADDRESS], capsys)[1]
+    assert "not there; is the watcher running? Start it with: systemctl start popauthd" in said
+
+
 ANSWERS: list[tuple[str, bytes | None]] = [
     ("nothing, ever", None),
     ("nothing, and hangs up", b""),
