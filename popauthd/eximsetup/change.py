@@ -82,7 +82,7 @@ def _carry_out(site: Site, wanted: plan.Wanted, signals: Signals, *, asked: bool
             _told_of_edits(site, asked=asked, say=say)
         after = trial.build(site, wanted, new)
         if trial.asks(site, after) != asked:
-            raise ConfigError(_other_hook(wanted[site.macros_file] or "", site))
+            raise ConfigError(_other_hook(site, wanted))
         open_to = trial.open_relay(said)
         if open_to and asked:
             raise ConfigError(f"Exim already relays for strangers ({open_to}), whoever logs in; mend that first")
@@ -105,14 +105,17 @@ def _in_force(site: Site) -> bool | None:
         return None
 
 
-def _other_hook(macros: str, site: Site) -> str:
+def _other_hook(site: Site, wanted: plan.Wanted) -> str:
     """Why Exim would do the opposite of what is wanted."""
-    if plan.BEGIN in macros:  # in what is left without whole blocks
+    if plan.BEGIN in (wanted[site.macros_file] or ""):  # in what is left without whole blocks
         return (
             f'{site.macros_file} has a line "{plan.BEGIN}" and no line "{plan.END}" below it, so that nobody can tell '
             "which lines are popauthd's; take them out by hand, then try again"
         )
-    return "something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect"
+    return (
+        plan.by_hand(site, wanted)
+        or "something else in Exim's configuration sets acl_smtp_rcpt, so this would have no effect"
+    )
 
 
 def _told_of_edits(site: Site, *, asked: bool, say: Say) -> None:

@@ -36,7 +36,8 @@ def enabled(site: Site, via: str) -> Wanted:
     for path in site.macro_files():
         if sets_hook(wanted.get(path, read(path)) or ""):
             raise ConfigError(
-                f"{path} sets MAIN_ACL_CHECK_RCPT, so popauthd would not be asked; put into that ACL, before it "
+                by_hand(site, wanted)
+                or f"{path} sets MAIN_ACL_CHECK_RCPT, so popauthd would not be asked; put into that ACL, before it "
                 f"denies relaying: accept acl = {site.acl_file} (see exim/README.md), or take the line out"
             )
     if site.hook_file.parent.is_dir():
@@ -53,6 +54,17 @@ def enabled(site: Site, via: str) -> Wanted:
 def disabled(site: Site) -> Wanted:
     """The files without popauthd."""
     return {site.hook_file: None, site.macros_file: without_block(read(site.macros_file)), site.acl_file: None}
+
+
+def by_hand(site: Site, wanted: Wanted) -> str:
+    """What to do about a hook to our ACL file that stands in a file without our marks; "" if there is none."""
+    for path in site.macro_files():
+        if sets_hook(text := wanted.get(path, read(path)) or "") and str(site.acl_file) in text:
+            return (
+                f"popauthd's lines were put into {path} by hand, so they are left alone; take them out by hand as well "
+                "(see exim/README.md), run update-exim4.conf, reload Exim, then try again"
+            )
+    return ""
 
 
 def without_block(text: str | None) -> str | None:

@@ -184,6 +184,23 @@ def test_an_acl_of_the_administrator_s_own_is_left_alone(machine: Machine) -> No
     assert machine.tree() == before
 
 
+def test_what_was_put_in_by_hand_is_told_from_an_acl_of_the_administrator_s(machine: Machine) -> None:
+    macros = (ROOT / "exim/popauthd-macros").read_text().replace("/etc/popauthd/exim-acl", str(machine.site.acl_file))
+    path = machine.site.confdir / "conf.d/main/000_own" if machine.site.split() else machine.site.macros_file
+    path.write_text(macros)
+    machine.site.acl_file.write_text(plan.acl(machine.site, "socket"))
+    machine.regenerate()
+    before = machine.tree()
+    for change in (machine.enable, machine.disable):
+        with pytest.raises(ConfigError, match=f"lines were put into {path} by hand.*take them out"):
+            change()
+        assert machine.tree() == before
+    path.unlink()
+    machine.regenerate()
+    assert machine.enable()
+    assert machine.disable()
+
+
 def test_a_site_that_relays_for_everybody_is_told_so(machine: Machine) -> None:
     machine.enable()
     text = machine.site.debconf.read_text()
