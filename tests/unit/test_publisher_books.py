@@ -13,8 +13,8 @@ from popauthd.books import Books
 from popauthd.hostlist import HostList
 from popauthd.model import Grant
 from popauthd.publisher import Publisher
-from popauthd.relaymap import MapReader, MapWriter
-from tests.helpers import eventually
+from popauthd.relaymap import MapWriter
+from tests.helpers import eventually, published_expiry
 
 A, B = "192.0.2.10", "2001:db8::7"
 NOW = 1_795_467_600
@@ -36,10 +36,7 @@ class World:
             self.publisher.apply(writing)
 
     def published(self, address: str) -> int | None:
-        reader = MapReader(str(self._map))
-        expires_at = reader.expiry(address)
-        reader.close()
-        return expires_at
+        return published_expiry(self.map, address)
 
     def tended(self) -> str:
         """The host list as soon as it has been written."""
@@ -91,7 +88,8 @@ def test_at_a_start_the_map_is_made_anew(world: World, tmp_path: Path) -> None:
     stale = MapWriter(str(tmp_path / "relay.mdb"))
     stale.apply({"192.0.2.66": NOW + 900})
     stale.close()
-    world.publisher = Publisher(MapWriter(str(tmp_path / "relay.mdb")))
+    world.map = MapWriter(str(tmp_path / "relay.mdb"))
+    world.publisher = Publisher(world.map)
     with world.books.writing() as writing:
         writing.grant(Grant(A, "anna", NOW, NOW + 900))
         world.publisher.replace(writing)

@@ -23,10 +23,11 @@ from popauthd.house import House
 from popauthd.model import Login
 from popauthd.policy import Limits
 from popauthd.publisher import Publisher
-from popauthd.relaymap import MapReader, MapWriter
+from popauthd.relaymap import MapWriter
 from popauthd.sources import Chunk, Gap
 from popauthd.sources.logfile import LogFile
 from popauthd.watcher import CHUNKS_A_TURN, Followed, Watcher
+from tests.helpers import published_expiry
 
 A, B, SERVER = "192.0.2.10", "192.0.2.11", "198.51.100.5"
 NOW = 1_795_467_600
@@ -135,10 +136,7 @@ class World:
 
     def left(self, address: str = A) -> int:
         """For how many seconds more the map lets an address relay."""
-        reader = MapReader(str(self.directory / "relay.mdb"))
-        expires_at = reader.expiry(address)
-        reader.close()
-        return max(0, (expires_at or 0) - self.now)
+        return max(0, (published_expiry(self.watcher.publisher._map, address) or 0) - self.now)
 
     def status(self, name: str) -> Any:
         return self.watcher.status()[name]
