@@ -15,6 +15,7 @@ The map is derived from the books and may be lost at any time.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import stat
@@ -28,6 +29,10 @@ from popauthd.address import keys
 from popauthd.errors import StoreBrokenError, StoreError
 from popauthd.marks import Mark
 from popauthd.sizes import map_bytes
+
+# Newer ones import this when they first open a file, which may be as a user who cannot read it where it is installed.
+with contextlib.suppress(ImportError):
+    importlib.import_module("lmdb._envid")
 
 MAP_BYTES = map_bytes(1 << 30)  # address space, not disk: 1 GiB holds some 8 million addresses
 FILE_MODE = 0o640

@@ -25,6 +25,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "relay.mdb"
 
 
+def test_opening_a_map_imports_nothing(tmp_path: Path) -> None:
+    """Who looks as Exim's user or the books' owner cannot read what only root may, such as libraries below /root."""
+    write_map(tmp_path / "relay.mdb", {"192.0.2.10": 1})
+    code = (
+        "import sys; from popauthd.relaymap import MapReader; before = set(sys.modules)\n"
+        "MapReader(sys.argv[1]).expiry('192.0.2.10'); print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "relay.mdb")], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_the_record_is_expiry_and_address() -> None:
     assert record(A, 1795469400) == b"1795469400 192.0.2.10"
     assert read_record(A, b"1795469400 192.0.2.10") == 1795469400
