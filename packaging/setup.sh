@@ -17,7 +17,7 @@ umask 022 # what is installed and made here is not for root alone, whatever umas
 demo_packages="python3 python3-lmdb python3-watchdog python3-pygtail dovecot-core dovecot-imapd dovecot-pop3d"
 policy=/usr/sbin/policy-rc.d
 policy_ours=no
-proc_ours=no
+mounts_ours=
 apt_updated=no
 
 fail() {
@@ -34,7 +34,9 @@ leave() {
     status=$?
     trap - EXIT
     [ "$policy_ours" = no ] || rm -f "$policy"
-    [ "$proc_ours" = no ] || umount -l /proc
+    for place in $mounts_ours; do
+        umount -l "$place"
+    done
     on_exit
     exit "$status"
 }
@@ -49,11 +51,14 @@ prepare() {
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    # A bare chroot has none, and Exim, Dovecot and the tests look into it.
-    if [ ! -e /proc/self ]; then
-        mount -t proc proc /proc || fail "/proc is not there and cannot be mounted; mount it first"
-        proc_ours=yes
-    fi
+    mounted proc /proc self # Exim, Dovecot and the tests look into it
+}
+
+# mounted TYPE DIRECTORY NAME: NAME in it tells whether it is mounted; a bare chroot has it not.
+mounted() {
+    [ ! -e "$2/$3" ] || return 0
+    mount -t "$1" "$1" "$2" || fail "$2 is not there and cannot be mounted; mount it first"
+    mounts_ours="$mounts_ours $2"
 }
 
 installed() {

@@ -64,6 +64,7 @@ venv() {
 }
 
 prepare
+mounted sysfs /sys kernel # where not even root may make a file
 # systemd's journal tools and zstd: for the journal source, and for logs that were rotated into .zst
 # shellcheck disable=SC2086 # a list of names
 need $demo_packages python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate mandoc
