@@ -121,8 +121,8 @@ class Books:
             txn.put(b"schema", SCHEMA, db=meta)
             if schema not in (None, SCHEMA):
                 self.notes.append(f"books {self.path}: brought from schema {schema.decode()} to {SCHEMA.decode()}")
-            for found in known.values():
-                writing.merge(found, strict=schema is None)
+            if sum(writing.merge(found) for found in known.values()):  # not any(): each must be entered
+                writing.close_revoked()
             mine = list(writing.revocations())
         if bad:
             self.notes.append(f"revocations {self.revocations.path}: {bad} line(s) could not be read and were left out")

@@ -98,6 +98,14 @@ class Entries(Reading):
         self._delete("users", user_index(row.user) + key)
         self._delete("logins", key)
 
+    def _may_be_forgotten(self, row: LoginRow, now: int) -> bool:
+        """Whether nothing can open a login that has run out: no open session, nor its line if that is read again.
+
+        A stamp that lies ahead of the time when the login was first seen may also lie behind its revocation.
+        """
+        again_until = row.stamped_at + max(row.lifetime_seconds, self.rules.hold_seconds) if row.ahead_seconds else 0
+        return again_until <= now and self._get("held", login_key(row.address, row.user)) is None
+
     def _publish(self, address: str, expires_at: int | None) -> None:
         self._change(address, self.expiry(address), expires_at)
 
@@ -139,7 +147,7 @@ class Entries(Reading):
             elif row.login_at > self.revoked_at(address, row.user):
                 standing.append(row)
         for row in sorted(expired, key=lambda row: -row.expires_at)[CROWD_HISTORY:]:
-            if self._get("held", login_key(row.address, row.user)) is None:  # a session may be open all the same
+            if self._may_be_forgotten(row, now):
                 self._remove(row)
         if self._count_users(address, [row.expires_at for row in standing if row.user for _ in range(row.logins)], now):
             standing = [row for row in standing if not row.user]  # an administrator's own word stays

@@ -16,7 +16,7 @@ Step = Callable[[lmdb.Transaction, Databases], None]
 
 
 def _from_2(txn: lmdb.Transaction, databases: Databases) -> None:
-    """Logins tell more, and are found by user.
+    """Logins tell more, and are found by user; a revoked user is one in upper and in lower case.
 
     A login was `login_at expires_at format NUL user`. What it was granted for, its protocol, mechanism and TLS are
     not known: it was judged by the limits of its time.
@@ -29,8 +29,16 @@ def _from_2(txn: lmdb.Transaction, databases: Databases) -> None:
         login_at, expires_at, format_name = facts.split(b" ", 2)
         fresh = b"%s %s 0 0 1 0  %s\0\0%s" % (login_at, expires_at, format_name, user)
         txn.put(key, fresh, db=databases["logins"])
-        txn.put(hashlib.sha256(user[:64]).digest()[:16] + key, b"", db=databases["users"])
+        txn.put(hashlib.sha256(user[:64].lower()).digest()[:16] + key, b"", db=databases["users"])
         latest = max(latest, int(login_at))
+    with txn.cursor(db=databases["revocations"]) as cursor:
+        revoked = [(bytes(key), bytes(value)) for key, value in cursor if key.startswith(b"u\0")]
+    for key, value in revoked:
+        if key.startswith(b"u\0\0") or key == key.lower():  # a digest; nothing to do
+            continue
+        known = txn.get(key.lower(), b"0", db=databases["revocations"])
+        txn.put(key.lower(), b"%d" % max(int(known), int(value)), db=databases["revocations"])
+        txn.delete(key, db=databases["revocations"])
     txn.put(b"latest", b"%d" % latest, db=databases["meta"])
     txn.put(b"stamped", b"%d" % latest, db=databases["meta"])
     txn.put(b"unjudged", b"1", db=databases["meta"])  # until the limits are looked at for the first time

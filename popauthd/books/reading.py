@@ -12,11 +12,11 @@ from typing import NamedTuple
 import lmdb
 
 from popauthd.address import keys
-from popauthd.books.revocations import Revocation
+from popauthd.books.revocations import USER_BYTES, Revocation
 from popauthd.cut import may_be_cut
 from popauthd.model import Grant, Refusal
+from popauthd.userlist import lower
 
-USER_BYTES = 200  # LMDB keys hold 511 bytes
 CUT_BYTES = 64  # fewer bytes than any server leaves of a user name that it cuts
 
 
@@ -93,12 +93,15 @@ def login_value(row: LoginRow) -> bytes:
 
 
 def user_index(user: str) -> bytes:
-    """What the keys of the index `users` begin with for a user, and for nobody else but longer names like his."""
+    """What the keys of the index `users` begin with for a user, and for nobody else but longer names like his.
+
+    A to Z and a to z are the same here and in revocations, as in the lists of users: servers differ in which they log.
+    """
     return hashlib.sha256(_head(user)).digest()[:16]
 
 
 def user_revocation(user: str) -> bytes:
-    return b"u\0" + login_key("", user)[1:]
+    return b"u\0" + login_key("", lower(user))[1:]
 
 
 def site_revocation(address: str) -> bytes:
@@ -128,7 +131,7 @@ def _applying(address: str, user: str) -> list[bytes]:
 
 
 def _head(user: str) -> bytes:
-    return user.encode("utf-8", "backslashreplace")[:CUT_BYTES]
+    return lower(user).encode("utf-8", "backslashreplace")[:CUT_BYTES]
 
 
 class Times(NamedTuple):

@@ -3,21 +3,26 @@
 A line names whom (`address`, `network`, `user`, `everybody`), when (`revoked_at`) and, where a login that was ended
 was stamped later than that, by how much (`ahead_seconds`). `user_sha256` stands for a name too long for the books, and
 `user_cut` and `user_whole` for names that share a beginning with one that was cut. The file is private (0600),
-written to disk before a revocation is answered, and made shorter by a rename now and then.
+written to disk before a revocation is answered, and made shorter by a rename now and then. An administrator may add
+lines: an address may be written in any way, and a user in upper or lower case.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from popauthd.address import key as address_key
 from popauthd.durable import sync_directory
 from popauthd.errors import StoreError
+from popauthd.userlist import lower
 
 FILE_MODE = 0o600
+USER_BYTES = 200  # LMDB keys hold 511 bytes; a longer name is known by its digest
 LINE_BYTES = 4096
 FILE_BYTES = 256 << 20  # more than that is not ours
 
@@ -73,7 +78,7 @@ class RevocationFile:
         if self.trouble:
             return
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self.path, flags, FILE_MODE)
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(_line(revocation) for revocation in revocations)
@@ -153,6 +158,17 @@ def _key(fields: dict[str, Any]) -> bytes:
         return _DIGEST + bytes.fromhex(fields["user_sha256"])
     for begin, name in _KINDS.items():
         if name in fields:
-            text: str = fields[name]
-            return begin + text.encode("utf-8", "surrogateescape")
+            text = fields[name]
+            return begin + (_user(text) if name.startswith("user") else _address(text))
     raise KeyError("nobody is named")
+
+
+def _user(text: str) -> bytes:
+    name = lower(text).encode("utf-8", "surrogateescape")
+    return name if len(name) <= USER_BYTES else b"\0" + hashlib.sha256(name).digest()
+
+
+def _address(text: str) -> bytes:
+    if (canonical := address_key(text)) is None:
+        raise ValueError("not an address")
+    return canonical.encode("ascii")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from itertools import groupby, islice
 from operator import attrgetter
 
-from popauthd.books.reading import USER_BYTES, LoginRow, Times, login_key, read_times, revocation_keys, site_revocation
-from popauthd.books.revocations import Revocation, later
+from popauthd.books.reading import LoginRow, Times, login_key, read_times, revocation_keys, site_revocation
+from popauthd.books.revocations import USER_BYTES, Revocation, later
 from popauthd.books.sessions import Sessions
 from popauthd.cut import may_be_cut
 from popauthd.model import Grant, Refusal
@@ -131,14 +131,23 @@ class Writing(Sessions):
         self._put_revocation(revocation, read_times(self._get("revocations", key)), at=at, strict=False)
         self.revoked.append(revocation)
 
-    def merge(self, revocation: Revocation, *, strict: bool = False) -> None:
-        """Enter a revocation that may be known already: the latest counts. What is published stays as it is.
+    def merge(self, revocation: Revocation) -> bool:
+        """Enter a revocation that may be known already: the latest counts; True if it was not known.
 
-        strict: the books are new and do not know what it ended, so no login counts that may be one of these.
+        The books are new then, or an older copy, and may not know what it ended: no login counts that may be one of
+        these. What is published stays as it is, see `close_revoked`.
         """
         known = read_times(self._get("revocations", revocation.key))
-        if revocation.at > known.first_at:  # else the clock may have been set back since
-            self._put_revocation(revocation, known, at=revocation.at, strict=strict)
+        if revocation.at <= known.first_at:  # the clock may have been set back since
+            return False
+        self._put_revocation(revocation, known, at=revocation.at, strict=True)
+        return True
+
+    def close_revoked(self) -> None:
+        """Publish no longer what a revocation ends that the books did not know when it was made."""
+        for address in [address for address, _expiry in self.published()]:
+            if any(row.login_at <= self.revoked_at(address, row.user) for row in self.logins(address)):
+                self._recompute(address, self._latest)
 
     def _put_revocation(self, revocation: Revocation, known: Times, *, at: int, strict: bool) -> None:
         both = later(Revocation(revocation.key, known.first_at, known.ahead_seconds), revocation)
@@ -240,7 +249,7 @@ class Writing(Sessions):
 
         `more_to_forget` says whether to do it again, in another transaction.
         """
-        rows = self._forgettable(now - history_seconds, at_most)
+        rows = self._forgettable(now, history_seconds, at_most)
         for row in rows:
             self._remove(row)
         day = time.strftime("%Y-%m-%d", time.gmtime(now - COUNTER_DAYS * 86400)).encode("ascii")
@@ -260,13 +269,13 @@ class Writing(Sessions):
         self.more_to_forget = most >= at_most
         return len(rows)
 
-    def _forgettable(self, before: int, at_most: int) -> list[LoginRow]:
-        """Logins that ran out at or before that time, and have no open session."""
+    def _forgettable(self, now: int, history_seconds: int, at_most: int) -> list[LoginRow]:
+        """Logins that ran out so long ago, and that nothing can open any more."""
         rows: list[LoginRow] = []
         for key, _ in self._scan("old"):
-            if int.from_bytes(key[:8], "big") > before or len(rows) == at_most:
+            if int.from_bytes(key[:8], "big") > now - history_seconds or len(rows) == at_most:
                 break
-            if self._get("held", key[8:]) is None and (row := self._login(key[8:])) is not None:
+            if (row := self._login(key[8:])) is not None and self._may_be_forgotten(row, now):
                 rows.append(row)
         return rows
 

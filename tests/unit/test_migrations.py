@@ -86,6 +86,23 @@ def test_revocations_of_older_books_stand_and_go_into_their_file(old: tuple[str,
     assert Path(path).with_name("revocations.jsonl").read_bytes().count(b"\n") == len(known)
 
 
+@pytest.mark.parametrize("times", [(1, 0), (0, 1), (1, None)], ids=["capitals later", "capitals earlier", "alone"])
+def test_a_user_revoked_in_capitals_by_an_older_version_stays_revoked(
+    old: tuple[str, dict[str, Any]], times: tuple[int, int | None]
+) -> None:
+    path, held = old
+    with lmdb.open(path, subdir=False, max_dbs=20) as env, env.begin(write=True) as txn:
+        revocations = env.open_db(b"revocations", txn=txn)
+        for key, at in zip((b"u\0Kim@Example.org", b"u\0kim@example.org"), times, strict=True):
+            if at is not None:
+                txn.put(key, b"%d" % (held["now"] + at), db=revocations)
+    books = Books(path, rules(held))
+    with books.reading() as reading:
+        assert reading.revoked_at("192.0.2.1", "KIM@example.ORG") == held["now"] + 1
+        assert not any(b"Kim" in revocation.key for revocation in reading.revocations())
+    books.close()
+
+
 def test_a_user_is_found_and_revoked_in_migrated_books(old: tuple[str, dict[str, Any]]) -> None:
     path, held = old
     books = started(path, held)

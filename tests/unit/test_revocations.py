@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.books import DATABASES, SCHEMA, Books, Rules
+from popauthd.books.reading import login_key
 from popauthd.books.revocations import Revocation, RevocationFile, later
 from popauthd.heal import heal
 from popauthd.model import Grant
@@ -118,7 +119,14 @@ USERS = [
     ("another cut name", "z" * 77 + "...", WHOLE, False),
     ("a short name like its beginning", "y" * 20, WHOLE, False),
     ("a name that the short one begins", "anna.b", "anna", False),
-]
+    ("a name in capitals", "Anna@Example.ORG", "anna@example.org", True),
+    ("by a name in capitals", "anna@example.org", "ANNA@example.org", True),
+    ("a cut name in capitals, by the whole one", CUT.upper(), WHOLE, True),
+    ("a whole name, by a cut one in capitals", WHOLE, CUT.upper(), True),
+    ("a name too long for the books, in capitals", "Y" * 300, "y" * 300, True),
+    ("other letters are not the same in capitals", "\N{LATIN SMALL LETTER A WITH DIAERESIS}nne",
+     "\N{LATIN CAPITAL LETTER A WITH DIAERESIS}nne", False),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("user", "revoked", "ends"), [row[1:] for row in USERS], ids=[row[0] for row in USERS])
@@ -186,6 +194,111 @@ def test_it_outlives_books_that_come_to_harm(
     again.close()
 
 
+@pytest.mark.parametrize("harm", [row[1] for row in HARM], ids=[row[0] for row in HARM])
+def test_a_user_in_capitals_stays_revoked_too(path: Path, harm: Callable[[Path], object]) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.revoke_user("Anna", NOW + 5)
+    books.close()
+    harm(path)
+    path.with_name("books.mdb-lock").unlink(missing_ok=True)
+    heal(str(path), DATABASES, SCHEMA.decode())
+    again = Books(str(path))
+    with again.writing() as writing:
+        for user in ("anna", "ANNA"):
+            assert writing.grant(login(NOW + 4, user=user, now=NOW + 9), NOW + 9) == "revoked"
+    again.close()
+
+
+@each_way
+@pytest.mark.parametrize("ahead", [0, 100])
+def test_it_outlives_an_older_copy_of_the_books_that_is_put_back(
+    path: Path, revoke: Callable[..., object], ahead: int
+) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.grant(login(NOW), NOW)
+        writing.grant(login(NOW, user="bob", address=B), NOW)
+    books.close()
+    copy = path.read_bytes()
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.grant(login(NOW + 2 + ahead, now=NOW + 2), NOW + 2)
+        revoke(writing, NOW + 5)
+        closed = {A, B} - {address for address, _expiry in writing.published()}
+    books.close()
+    path.write_bytes(copy)
+    again = Books(str(path))
+    assert closed == {A, B} - published(again).keys(), "what it ended is published no more"
+    with again.writing() as writing:
+        now = NOW + 6 + ahead
+        assert writing.grant(login(NOW + 2 + ahead, now=now), now) == "revoked"
+        assert writing.grant(login(now, now=now), now) == ""
+    again.close()
+
+
+def test_a_grant_by_hand_in_an_older_copy_of_the_books_stays_revoked(path: Path) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.grant_by_hand(A, NOW, NOW + 7 * 86400)
+        writing.grant_by_hand(B, NOW, NOW + 7 * 86400)
+    books.close()
+    copy = path.read_bytes()
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.revoke_address(A, NOW)
+    books.close()
+    path.write_bytes(copy)
+    again = Books(str(path))
+    assert published(again).keys() == {B}
+    again.close()
+
+
+@pytest.mark.parametrize("hold", [0, 43200])
+@pytest.mark.parametrize("crowd", [0, 300])
+def test_a_line_stamped_ahead_does_not_open_once_its_login_could_be_forgotten(
+    path: Path, hold: int, crowd: int
+) -> None:
+    books, line = Books(str(path), Rules(hold_seconds=hold, shared_users=1000)), login(NOW + 100)
+    with books.writing() as writing:
+        writing.grant(line, NOW)
+        for number in range(crowd):
+            writing.grant(login(NOW + 4, user=f"u{number}", now=NOW + 4), NOW + 4)
+        writing.revoke_all(NOW + 5)
+    for now in range(NOW + LIFETIME, NOW + LIFETIME + 200, 20):
+        with books.writing() as writing:
+            writing.grant(login(now, user="carl", now=now), now)  # so that the users are counted
+            writing.forget(now, 0)
+            again = login(NOW + 100, now=now)
+            if again.expires_at > now:
+                assert writing.grant(again, now) == "revoked"
+            elif hold:
+                assert writing.hold(again, now) == "revoked", "its session might be open"
+    with books.writing() as writing:
+        writing.forget(NOW + 100 + LIFETIME + hold, 0)
+        assert writing._login(login_key(A, "anna")) is None, "nothing can open it any more"
+    books.close()
+
+
+WRITTEN = [
+    ("an address", b'"address": "2001:DB8:0::0007"', login(address=B)),
+    ("an address within IPv6", b'"address": "::ffff:192.0.2.10"', login()),
+    ("a network", b'"network": "2001:0DB8::/64"', login(address=B)),
+    ("a user", b'"user": "Anna"', login()),
+    ("a long user", b'"user": "' + b"Y" * 300 + b'"', login(user="y" * 300)),
+]
+
+
+@pytest.mark.parametrize(("whom", "ends"), [row[1:] for row in WRITTEN], ids=[row[0] for row in WRITTEN])
+def test_a_line_that_an_administrator_added_counts_however_it_is_written(path: Path, whom: bytes, ends: Grant) -> None:
+    path.with_name("revocations.jsonl").write_bytes(b'{"revoked_at": %d, %s}\n' % (NOW + 5, whom))
+    books = Books(str(path))
+    with books.writing() as writing:
+        assert writing.grant(ends, NOW + 6) == "revoked"
+        assert writing.grant(login(user="bob", address="192.0.2.99"), NOW + 6) == ""
+    books.close()
+
+
 @each_way
 def test_it_ends_logins_stamped_ahead_in_new_books_too(path: Path, revoke: Callable[..., object]) -> None:
     books = Books(str(path))
@@ -243,6 +356,7 @@ BAD = [
     ("true is no time", b'{"revoked_at": true, "user": "bob"}\n', 1),
     ("nobody", b'{"revoked_at": 5, "somebody": "bob"}\n', 1),
     ("a user who is a number", b'{"revoked_at": 5, "user": 7}\n', 1),
+    ("an address that is none", b'{"revoked_at": 5, "address": "192.0.2.300"}\n', 1),
     ("too deep", b"[" * 2000 + b"\n", 1),
     ("too long", b'{"revoked_at": 5, "user": "' + b"u" * 5000 + b'"}\n', 1),
 ]
@@ -272,6 +386,16 @@ def test_where_it_cannot_be_written_it_counts_and_is_told_until_it_is_written(bo
     books.tend_revocations()
     assert "cannot be written" in books.revocations.trouble
     file.rmdir()
+    books.tend_revocations()
+    assert (books.revocations.trouble, file.read_bytes().count(b"\n")) == ("", 1)
+
+
+def test_a_pipe_in_its_place_keeps_nobody_waiting(books: Books, path: Path) -> None:
+    file = path.with_name("revocations.jsonl")
+    os.mkfifo(file)
+    with books.writing() as writing:
+        writing.revoke_address(A, NOW)
+    assert "cannot be written" in books.revocations.trouble
     books.tend_revocations()
     assert (books.revocations.trouble, file.read_bytes().count(b"\n")) == ("", 1)
 
