@@ -81,7 +81,8 @@ class House:
             writing.clock_was_set_back(back, now)
         if not same_boot or before is None or before[1] != self._offset:
             writing.settle_revocations(now, self.limits.future_seconds)
-        if before is not None and not same_boot:  # no session outlives the machine
+        # No session outlives the machine, and of one that is not held now nobody would notice the end.
+        if (before is not None and not same_boot) or not self._books.rules.hold_seconds:
             writing.forget_sessions()
         writing.set_clock(boot, self._offset)
         self._own = writing.own_addresses()

@@ -300,6 +300,16 @@ def test_a_session_that_may_be_held_less_long_is_cut_short(world: World, hold: i
     assert world.left() == 0
 
 
+def test_a_session_that_ended_while_none_was_held_is_not_held_again(world: World) -> None:
+    world.prove_ends()
+    world.login(session="s", ago=60)
+    world.restart(rules=replace(RULES, hold_seconds=0))
+    world.restart(rules=RULES)
+    for left in (540, 240, 0, 0):
+        world.wait(300)
+        assert world.left() == left
+
+
 @pytest.mark.parametrize("limit", [2, 1])
 def test_fewer_shared_users_close_what_they_would_not_open_and_more_open_it(world: World, limit: int) -> None:
     for user in ("anna", "bob", "carl"):
