@@ -65,10 +65,12 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
         watcher.publisher.apply(writing)
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
     warnings = [watcher.books.revocations.trouble]
-    try:  # whoever is told that it was done may stop us right after that: no later look would write it
-        watcher.publisher.write_host_list(watcher.books)
-    except StoreError as error:
-        warnings.append(f"{error}; until it is, Exim lets relay whom it names, where it asks the host list")
+    # Whoever is told that it was done may stop us right after that: no later look would publish it.
+    for publish, where in ((watcher.publisher.mend, "relay map"), (watcher.publisher.write_host_list, "host list")):
+        try:
+            publish(watcher.books)
+        except StoreError as error:
+            warnings.append(f"{error}; until it is, Exim lets relay whom it names, where it asks the {where}")
     return {"revoked_at": now, "addresses": closed, "warning": "; ".join(filter(None, warnings))}
 
 

@@ -35,7 +35,7 @@ class Publisher:
     def apply(self, writing: Writing) -> None:
         """Publish what a transaction of the books has changed; called inside it, at its end.
 
-        LIMIT: where the map was lost, the change is published by the next `tend`, as soon as it is in the books.
+        LIMIT: where the map was lost, the change is published by the next `tend` or `mend`, once it is in the books.
         """
         if (writing.changes or writing.cleared) and not self.dry_run:
             if self._lost_map or self._map.lost():
@@ -65,6 +65,13 @@ class Publisher:
             raise self._trouble
         news, self._news = self._news, []
         return news
+
+    def mend(self, books: Books) -> None:
+        """Make a map that was lost at once again, with what the books say now. Raises StoreError where it cannot be."""
+        self._trouble = None
+        self._mend_map(books)
+        if self._trouble is not None:
+            raise self._trouble
 
     def write_host_list(self, books: Books) -> None:
         """Write the host list at once if it is not what the books say."""

@@ -172,6 +172,29 @@ def test_a_revocation_is_answered_when_the_host_list_names_nobody_who_was_revoke
     assert ("192.0.2.11: " in world.listed.read_text()) is ("what" not in whom)
 
 
+@pytest.mark.parametrize("whom", [{"address": A}, {"user": "anna"}, {"what": "all"}], ids=["address", "user", "all"])
+@pytest.mark.parametrize("lost", ["relay.mdb", "relay.mdb-lock"])
+def test_a_revocation_is_answered_when_it_is_in_a_map_that_was_lost_just_before(
+    world: World, whom: dict[str, str], lost: str
+) -> None:
+    assert world.login(A)
+    world.ask("grant", address="192.0.2.11")
+    Path(world.map).with_name(lost).unlink()
+    assert world.ask("revoke", **whom)["warning"] == ""
+    world.watcher.publisher.close()
+    left = MapWriter(world.map)
+    found = {address for address in (A, "192.0.2.11") if published_expiry(left, address)}
+    left.close()
+    assert found == (set() if "what" in whom else {"192.0.2.11"})
+
+
+def test_a_map_that_cannot_be_made_again_is_told(world: World) -> None:
+    assert world.login(A)
+    Path(world.map).unlink()
+    Path(world.map).mkdir()
+    assert "relay map" in world.ask("revoke", address=A)["warning"]
+
+
 def test_a_host_list_that_cannot_be_written_is_told(world: World) -> None:
     assert world.login(A)
     world.listed.with_name("relay-hosts.new").mkdir()
