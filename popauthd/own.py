@@ -11,10 +11,13 @@ from pathlib import Path
 AT_MOST = 256  # addresses that are told
 
 
-def own_addresses(proc_net: str = "/proc/net") -> list[str]:
-    """The addresses of all interfaces, loopback ones included, canonical, sorted; [] where the kernel tells none."""
+def own_addresses(proc_net: str = "/proc/net", first: str = "") -> list[str]:
+    """The addresses of all interfaces, loopback ones included, canonical, sorted; [] where the kernel tells none.
+
+    first: the address that is asked about; where there are more than AT_MOST, it is told if it is one of them.
+    """
     found = _of_ipv4(_text(f"{proc_net}/fib_trie")) | _of_ipv6(_text(f"{proc_net}/if_inet6"))
-    return sorted(found)[:AT_MOST]
+    return sorted(found, key=lambda text: (text != first, text))[:AT_MOST]
 
 
 def _text(path: str) -> str:

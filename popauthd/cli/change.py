@@ -29,10 +29,11 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def grant(options: argparse.Namespace) -> int:
     """Grant an address by hand."""
+    wanted = client(options.address)
     request: dict[str, object] = {
         "command": "grant",
-        "address": client(options.address),
-        "own_addresses": own_addresses(),
+        "address": wanted,
+        "own_addresses": own_addresses(first=wanted),
     }
     if options.length is not None:
         text = options.length

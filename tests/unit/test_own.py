@@ -46,6 +46,14 @@ def test_the_addresses_of_all_interfaces_are_found(tmp_path: Path) -> None:
     assert own_addresses(str(tmp_path)) == ["127.0.0.1", "198.51.100.5", "2001:db8::5", "::1"]
 
 
+def test_of_very_many_the_one_that_is_asked_about_is_told(tmp_path: Path) -> None:
+    many = [f"198.51.{100 + number // 250}.{number % 250}" for number in range(500)]
+    (tmp_path / "fib_trie").write_text("".join(f"|-- {text}\n   /32 host LOCAL\n" for text in many))
+    for wanted in many:
+        assert wanted in own_addresses(str(tmp_path), wanted)
+    assert "192.0.2.10" not in own_addresses(str(tmp_path), "192.0.2.10")
+
+
 def test_a_kernel_that_tells_nothing_has_none(tmp_path: Path) -> None:
     assert own_addresses(str(tmp_path)) == []
 
