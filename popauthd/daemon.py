@@ -172,7 +172,7 @@ def run(settings: config.Config, arguments: Sequence[str]) -> None:
     if died is not None:
         status = children[died].returncode
         how = f"with {status}" if status >= 0 else f"by signal {-status}"
-        error = PopauthdError(f"{died} ended {how}; stopped the other part as well, nobody is answered now")
+        error = PopauthdError(f"{died} ended {how}; stopped the other part as well. This popauthd answers nobody")
         if status > 0:
             error.exit_code = status
         raise error

@@ -29,6 +29,7 @@ from popauthd.userfile import UserFiles
 log = logging.getLogger("popauthd.watch")
 
 FORGET_EVERY_SECONDS = 60
+DOUBT_SECONDS = 600.0  # after a boot, or when the clock was set forward: it may be wrong, and set back soon
 READER_CHECK_SECONDS = 60
 COUNT_EVERY_SECONDS = 5.0
 NOTES = 20  # kept for status
@@ -66,6 +67,7 @@ class House:
         self._judge_due = False
         self._ends_missed = False
         self._forget_at = 0
+        self._doubt_until = 0.0
         self._count_at = 0.0
         self._readers_at = 0.0
 
@@ -81,6 +83,8 @@ class House:
             writing.clock_was_set_back(back, now)
         if not same_boot or before is None or before[1] != self._offset:
             writing.settle_revocations(now, self.limits.future_seconds)
+        if before is not None and not same_boot:
+            self._doubt_until = time.monotonic() + DOUBT_SECONDS
         # No session outlives the machine, and of one that is not held now nobody would notice the end.
         if (before is not None and not same_boot) or not self._books.rules.hold_seconds:
             writing.forget_sessions()
@@ -119,7 +123,8 @@ class House:
             with self._books.writing() as writing:
                 writing.count(dict(self.uncounted), now)
             self.uncounted.clear()
-        more = (now >= self._forget_at and self.forget(now)) or more
+        forgetting = now >= self._forget_at and time.monotonic() >= self._doubt_until
+        more = (forgetting and self.forget(now)) or more
         if self._lost_ends is not None and caught_up:
             self._lost_ends.tend(self._books, now, lambda writing: self._publisher.apply(writing))
         for name, text in self._publisher.tend(self._books):
@@ -244,6 +249,8 @@ class House:
         with self._books.writing() as writing:
             if step < 0:
                 writing.clock_was_set_back(-step, now)
+            else:
+                self._doubt_until = time.monotonic() + DOUBT_SECONDS
             writing.settle_revocations(now, self.limits.future_seconds)
             writing.set_clock(clocks.boot_id(), self._offset + step)
             self._publisher.apply(writing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -465,6 +466,31 @@ def test_where_no_end_is_told_that_is_said_once(world: World) -> None:
     for _ in range(4):
         world.wait(LIFETIME // 2)
     assert [note.partition(" ")[2][:21] for note in world.house.notes] == ["sessions are not held"]
+
+
+@pytest.mark.parametrize("boot", [True, False], ids=["boot", "step"])
+def test_a_clock_that_is_ahead_for_a_while_makes_nobody_forget_a_revocation(
+    world: World, monkeypatch: pytest.MonkeyPatch, boot: bool
+) -> None:
+    line = granted(Login(NOW, A, "anna", "imap", "PLAIN", True), NOW)
+    world.login()
+    world.wait(10)
+    world.revoke(lambda writing, now: writing.revoke_user("anna", now))
+    if boot:
+        world.reboot(world.now + 30 * DAY)
+    else:
+        world.step(30 * DAY)
+    for _ in range(3):
+        world.wait(100)
+    world.step(-30 * DAY)
+    with world.books.writing() as writing:
+        assert writing.grant(line, world.now) == "revoked"
+    world.step(30 * DAY)
+    clock = time.monotonic
+    monkeypatch.setattr("popauthd.house.time.monotonic", lambda: clock() + 600)
+    world.wait(100)
+    with world.books.reading() as reading:
+        assert list(reading.revocations()) == [], "a clock that stays so is right"
 
 
 def test_no_session_is_held_over_a_boot(world: World) -> None:
