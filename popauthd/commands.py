@@ -54,6 +54,7 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     watcher.house.mind_the_clock(now)
     user = request.get("user")
     with watcher.books.writing() as writing:
+        writing.unread_seconds = watcher.unread_seconds
         if request.get("what") == "all":
             closed, whom = writing.revoke_all(now), "everybody"
         elif isinstance(user, str) and user:

@@ -72,13 +72,18 @@ class Watcher:
         self._holding = books.rules.hold_seconds > 0
         self._many_ways = pushed or len(followed) > 1
         self._twice = Twice() if self._many_ways else None
-        self._caught_up = False
+        self._caught_up = True
         self._quiet = Quiet(log)
 
     @property
     def limits(self) -> Limits:
         """The limits that are in force."""
         return self.house.limits
+
+    @property
+    def unread_seconds(self) -> int:
+        """How far ahead of the clock lines may be stamped that wait to be read; 0 if none waits."""
+        return 0 if self._caught_up and self._pending is None else self.limits.future_seconds
 
     def start(self) -> None:
         """Bring books and map in line with the clock and each other, and find the place in every log."""

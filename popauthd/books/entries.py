@@ -32,6 +32,8 @@ class Entries(Reading):
 
     `changes` collects what the relay map must be told: address -> expiry, or None to take it out; if `cleared`,
     everything else is taken out before. `revoked` collects the revocations that were made.
+    `unread_seconds`: so far ahead of the clock may lines be stamped that are not read yet; what is revoked then ends
+    their logins too. 0: every line is read.
     `newly_shared` collects the addresses that were found to be shared, for the first time in a while.
     """
 
@@ -40,6 +42,7 @@ class Entries(Reading):
         self.rules = rules
         self.changes: dict[str, int | None] = {}
         self.cleared = False
+        self.unread_seconds = 0
         self.revoked: list[Revocation] = []
         self.more_to_forget = False
         self.newly_shared: list[Shared] = []

@@ -127,8 +127,10 @@ class Writing(Sessions):
     def _merge(self, key: bytes, at: int, ahead_seconds: int) -> None:
         """Enter a new revocation. If the clock was set back, what it ends bears the stamps of the time before that."""
         was_set_back = self._furthest_stamp > max(at, self._latest_stamp)
+        ahead_seconds = max(ahead_seconds, self.unread_seconds)
         revocation = Revocation(key, self._furthest_stamp) if was_set_back else Revocation(key, at, ahead_seconds)
-        self._put_revocation(revocation, read_times(self._get("revocations", key)), at=at, strict=False)
+        known = read_times(self._get("revocations", key))
+        self._put_revocation(revocation, known, at=at, strict=self.unread_seconds > 0)
         self.revoked.append(revocation)
 
     def merge(self, revocation: Revocation) -> bool:

@@ -52,6 +52,10 @@ def noise(at: int, number: int) -> str:
     return "".join(line(at, f"auth: Debug: something else {one}") for one in range(number))
 
 
+def no_room(*_arguments: object, **_more: object) -> None:
+    raise StoreError("no space left on the device")
+
+
 class Reel:
     """A log in the test's hand: it hands out `blocks`, may lose something, and may lie on a disk that fails."""
 
@@ -160,6 +164,43 @@ def test_a_login_in_the_log_is_published_told_and_counted(world: World, caplog: 
     assert (status["now"], status["degraded"], status["dry_run"]) == (NOW, "", False)
     assert [(one["name"], one["last_login_at"]) for one in status["sources"]] == [(str(world.log), NOW - 10)]
     assert status["pushed"] == []
+
+
+WHOM: list[dict[str, str]] = [{"address": A}, {"user": "anna"}, {"what": "all"}]
+
+
+@pytest.mark.parametrize("whom", WHOM, ids=["address", "user", "all"])
+@pytest.mark.parametrize("wait", ["a long log", "a log that cannot be read", "full books"])
+def test_a_login_that_waits_to_be_read_is_ended_by_a_revocation_whatever_its_stamp(
+    world: World, monkeypatch: pytest.MonkeyPatch, wait: str, whom: dict[str, str]
+) -> None:
+    reel = Reel(*([noise(NOW, 1)] * (CHUNKS_A_TURN if wait == "a long log" else 0)), login(NOW + 100))
+    world.restart(others=[reel])
+    reel.sick = wait == "a log that cannot be read"
+    if wait == "full books":
+        reel.blocks.insert(0, noise(NOW, 1).encode())
+        with monkeypatch.context() as full:
+            full.setattr("popauthd.batch.Batch.enter", no_room)
+            world.watcher.turn()
+    else:
+        world.watcher.turn()
+    handle(world.watcher, {"command": "revoke", **whom})
+    reel.sick = False
+    world.now += 5
+    assert any(not world.watcher.turn() for _ in range(500))
+    assert (reel.blocks, world.left()) == ([], 0)
+    world.now += 120
+    world.read(login(world.now))
+    assert world.left() == LIFETIME, "a login made after it"
+
+
+@pytest.mark.parametrize("whom", WHOM, ids=["address", "user", "all"])
+def test_where_no_line_waits_a_login_right_after_a_revocation_counts(world: World, whom: dict[str, str]) -> None:
+    world.read(login(NOW))
+    handle(world.watcher, {"command": "revoke", **whom})
+    world.now += 1
+    world.read(login(world.now))
+    assert world.left() == LIFETIME
 
 
 def test_a_second_login_of_an_open_address_is_not_told_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
