@@ -86,15 +86,23 @@ class Books:
             self._env = lmdb.open(
                 path, map_size=size, subdir=False, mode=0o600, max_dbs=20, readonly=readonly, create=not readonly
             )
-            if readonly:
-                self._check_schema()
-            # Not in one transaction: py-lmdb forgets handles opened in a read transaction.
-            names = {name: name.encode("ascii") for name in DATABASES}
-            self._db = {name: self._env.open_db(key, create=not readonly) for name, key in names.items()}
-            if not readonly:
-                self._bring_up_to_date()
+            try:
+                self._begin(readonly=readonly)
+            except BaseException:
+                self._env.close()  # an error that is kept would keep it, and newer lmdb opens a file once in a process
+                raise
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"books {path}: cannot be opened: {error}") from error
+
+    def _begin(self, *, readonly: bool) -> None:
+        """Open the databases, those of older books brought up to date."""
+        if readonly:
+            self._check_schema()
+        # Not in one transaction: py-lmdb forgets handles opened in a read transaction.
+        names = {name: name.encode("ascii") for name in DATABASES}
+        self._db = {name: self._env.open_db(key, create=not readonly) for name, key in names.items()}
+        if not readonly:
+            self._bring_up_to_date()
 
     def _check_schema(self) -> None:
         try:

@@ -208,10 +208,11 @@ def test_a_migration_that_fails_leaves_the_books_as_they_were(
 
     STEPS_BEFORE = dict(STEPS)
     monkeypatch.setattr("popauthd.books.migrations.STEPS", {b"2": (fail, b"3")})
-    with pytest.raises(StoreError, match="no space left"):
+    with pytest.raises(StoreError, match="no space left") as kept:
         Books(old[0], rules(old[1]))
     monkeypatch.undo()
     test_what_older_books_hold_is_kept(old)
+    assert kept.tb is not None, "the books were closed though their error is held"
 
 
 def test_every_step_leads_on_to_the_schema_of_today() -> None:
