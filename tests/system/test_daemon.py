@@ -128,11 +128,13 @@ def test_a_revoked_address_stays_revoked_until_a_newer_login(running: Installati
     running.write(login_line(A, at=at))
     eventually(lambda: running.ask(A) == "yes", "granted")
     assert running.ctl("revoke", A).returncode == 0
+    revoked_at = int(time.time())
     assert running.ask(A) == "no"
     running.write(login_line(A, at=at), login_line(B, at=at))
     eventually(lambda: running.ask(B) == "yes", "the log was read on")
     assert running.ask(A) == "no", "the same old line read again"
     assert b"revoked" in running.ctl("check", A).stdout
+    eventually(lambda: int(time.time()) > revoked_at, "the next second, as one stamped ahead counts from now")
     running.write(login_line(A, at=at + 60))
     eventually(lambda: running.ask(A) == "yes", "a newer login opens it again")
 
