@@ -57,6 +57,8 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
         writing.unread_seconds = watcher.unread_seconds
         if request.get("what") == "all":
             closed, whom = writing.revoke_all(now), "everybody"
+        elif isinstance(user, str) and user.startswith("@"):
+            raise UsageError(f"{safe(user)} is a domain; revoke its users one by one, and list it in deny_users")
         elif isinstance(user, str) and user:
             closed, whom = writing.revoke_user(user, now), f"user={safe(user)}"
         else:

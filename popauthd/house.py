@@ -18,7 +18,7 @@ from popauthd import clock as clocks
 from popauthd.books import Books, LoginRow, Writing
 from popauthd.books.sessions import RENEW_AT_MOST
 from popauthd.books.writing import SWEEP_AT_MOST
-from popauthd.errors import StoreFullError
+from popauthd.errors import StoreError, StoreFullError
 from popauthd.lostends import LostEnds
 from popauthd.model import Login
 from popauthd.policy import Limits, asked_of_a_line, fingerprint, lifetime, still_grants
@@ -130,8 +130,8 @@ class House:
         for name, text in self._publisher.tend(self._books):
             self.note(text, now)
             self.count({name: 1})
-        self._books.tend_revocations()
-        self.degraded = self._books.revocations.trouble
+        self._mind_the_revocations(now)
+        self.degraded = self._books.revocations.trouble or self._books.lost()
         return more
 
     def forget(self, now: int) -> bool:
@@ -195,6 +195,20 @@ class House:
             writing.recount(now)
             self._publisher.apply(writing)
         return renewed >= RENEW_AT_MOST or swept >= SWEEP_AT_MOST
+
+    def _mind_the_revocations(self, now: int) -> None:
+        """Take in what somebody else did to the file of revocations, and write it anew where that is due."""
+        file = self._books.revocations
+        touched = "" if file.trouble else file.touched()
+        if touched:
+            with self._books.writing() as writing:
+                with contextlib.suppress(StoreError):  # what cannot be read is in the way, as writing it will tell
+                    self._books.take_in_revocations(writing)
+                self._publisher.apply(writing)
+                mine = list(writing.revocations())
+            file.write(mine)
+            self.note(f"revocations {file.path} {touched}; what it tells was taken in, and it was written again", now)
+        self._books.tend_revocations()
 
     def _mind_the_undone(self) -> None:
         """The map is written before the books: take back there what they could not take in."""

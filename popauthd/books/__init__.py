@@ -37,10 +37,11 @@ from pathlib import Path
 
 import lmdb
 
+from popauthd import marks
 from popauthd.books.entries import Rules
 from popauthd.books.migrations import guess, migrate
 from popauthd.books.reading import LoginRow, Reading, Shared
-from popauthd.books.revocations import RevocationFile
+from popauthd.books.revocations import Revocation, RevocationFile
 from popauthd.books.writing import Writing
 from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
 from popauthd.sizes import map_bytes
@@ -96,6 +97,8 @@ class Books:
 
     def _begin(self, *, readonly: bool) -> None:
         """Open the databases, those of older books brought up to date."""
+        found = Path(self.path).stat()
+        self._identity = found.st_dev, found.st_ino
         if readonly:
             self._check_schema()
         # Not in one transaction: py-lmdb forgets handles opened in a read transaction.
@@ -120,7 +123,6 @@ class Books:
 
     def _bring_up_to_date(self) -> None:
         """Migrate older books, and let them and the file of revocations know what either knows."""
-        known, bad = self.revocations.load()
         with self.writing() as writing:
             txn, meta = writing.transaction, self._db["meta"]
             schema = txn.get(b"schema", db=meta) or guess(txn, self._db)
@@ -129,8 +131,7 @@ class Books:
             txn.put(b"schema", SCHEMA, db=meta)
             if schema not in (None, SCHEMA):
                 self.notes.append(f"books {self.path}: brought from schema {schema.decode()} to {SCHEMA.decode()}")
-            if sum(writing.merge(found) for found in known.values()):  # not any(): each must be entered
-                writing.close_revoked()
+            known, bad = self.take_in_revocations(writing)
             mine = list(writing.revocations())
         if bad:
             self.notes.append(f"revocations {self.revocations.path}: {bad} line(s) could not be read and were left out")
@@ -138,6 +139,13 @@ class Books:
             self.notes.append(f"revocations that outlived the books: {len(known)}, from {self.revocations.path}")
         if bad or self.revocations.lines > 2 * len(mine) + 100 or {found.key: found for found in mine} != known:
             self.revocations.write(mine)
+
+    def take_in_revocations(self, writing: Writing) -> tuple[dict[bytes, Revocation], int]:
+        """Enter what the file of revocations knows; that, and how many lines are none. Raises StoreError."""
+        known, bad = self.revocations.load()
+        if sum(writing.merge(found) for found in known.values()):  # not any(): each must be entered
+            writing.close_revoked()
+        return known, bad
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -198,6 +206,16 @@ class Books:
         if self.revocations.trouble or self.revocations.lines > 2 * self.revocations.needed + 10_000:
             with self.reading() as reading:
                 self.revocations.write(list(reading.revocations()))
+
+    def lost(self) -> str:
+        """What is wrong with the file at the books' path, or "": what is learnt now would be lost with us."""
+        now = marks.at(self.path)
+        if now is not None and (now.device, now.inode) == self._identity:
+            return ""
+        return (
+            f"books {self.path}: were removed or replaced while the watcher runs; answers are right, but what is "
+            "learnt now is lost when it stops. Restart it: systemctl restart popauthd"
+        )
 
     @property
     def map_bytes(self) -> int:

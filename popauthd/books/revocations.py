@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from popauthd import marks
 from popauthd.address import key as address_key
 from popauthd.durable import sync_directory
 from popauthd.errors import StoreError
+from popauthd.marks import Mark
 from popauthd.userlist import lower
 
 FILE_MODE = 0o600
@@ -48,13 +50,19 @@ class RevocationFile:
         self.path = path
         self.trouble = ""
         self.lines = self.needed = 0
+        self._left: Mark | None = None  # as we left it
+
+    def touched(self) -> str:
+        """What somebody else did to the file since, as an administrator is told; "" for nothing."""
+        now = marks.at(self.path)
+        return "" if now == self._left else marks.difference(self._left, now)
 
     def load(self) -> tuple[dict[bytes, Revocation], int]:
         """The latest revocation of each key, and how many lines could not be read. Raises StoreError."""
         found: dict[bytes, Revocation] = {}
         *lines, rest = self._read().split(b"\n")
         bad = int(rest != b"")  # torn: what is added to it would be lost as well
-        self.lines = len(lines)
+        self.lines, self._left = len(lines), marks.at(self.path)
         for line in [*lines, rest]:
             revocation = _read(line)
             if revocation is None:
@@ -84,7 +92,7 @@ class RevocationFile:
                 file.writelines(_line(revocation) for revocation in revocations)
                 file.flush()
                 os.fsync(file.fileno())
-            self.lines += len(revocations)
+            self.lines, self._left = self.lines + len(revocations), marks.at(self.path)
         except OSError as error:
             self._failed(error)
 
@@ -101,6 +109,7 @@ class RevocationFile:
             fresh.rename(self.path)
             sync_directory(fresh.parent)
             self.trouble, self.lines, self.needed = "", len(revocations), len(revocations)
+            self._left = marks.at(self.path)
         except OSError as error:
             self._failed(error)
 

@@ -202,7 +202,8 @@ class Writing(Sessions):
             else:
                 self.shorten_held(key, lifetime_seconds, now)
             if now < row.expires_at > expires_at:
-                self._store(row._replace(expires_at=max(expires_at, now)), row)
+                shortened = min(row.lifetime_seconds, lifetime_seconds) if row.user else row.lifetime_seconds
+                self._store(row._replace(expires_at=max(expires_at, now), lifetime_seconds=shortened), row)
                 addresses.add(row.address)
         for address in addresses:
             self._recompute(address, now)

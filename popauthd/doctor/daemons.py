@@ -11,7 +11,7 @@ from typing import Any
 from popauthd import config
 from popauthd.asking import ask_watcher
 from popauthd.assembly import followed, recogniser, user_files
-from popauthd.asuser import LookError, ask_socket, look_in
+from popauthd.asuser import Account, LookError, ask_socket, look, user_name
 from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
 from popauthd.errors import ConfigError, PopauthdError, UnavailableError
 from popauthd.text import length_of_time, stamp
@@ -75,9 +75,8 @@ def _status(visit: Visit) -> dict[str, Any]:
 def responder(visit: Visit) -> Iterator[Verdict]:
     """Whether it answers."""
     path = visit.config.lookup_path
-    directory, name = os.path.split(path)
     try:
-        answer = look_in(directory, lambda: [ask_socket(name, NOBODY)])
+        answer = look(_owner(visit.config.run_dir), lambda: ask_socket(path, NOBODY))
     except LookError as error:
         if os.geteuid() != 0 and "Permission denied" in str(error):
             yield skip(f"only root and Exim's group may ask on {path}; run this as root")
@@ -89,6 +88,17 @@ def responder(visit: Visit) -> Iterator[Verdict]:
         yield ok(f"answers on {path}")
     else:
         yield fail(f"says {answer!r} on {path}, neither yes nor no", "is it popauthd that listens there?")
+
+
+def _owner(directory: str) -> Account | None:
+    """Who a directory belongs to, in its group: systemd's socket in it is root's, and its group's. None: ourselves."""
+    try:
+        found = Path(directory).stat()
+    except OSError as error:
+        raise LookError(f"{directory}: {error.strerror}") from error
+    if os.geteuid() != 0 or found.st_uid == 0:
+        return None
+    return Account(user_name(found.st_uid), found.st_uid, found.st_gid)
 
 
 def sources(visit: Visit) -> Iterator[Verdict]:

@@ -200,3 +200,8 @@ def test_a_host_list_that_cannot_be_written_is_told(world: World) -> None:
     world.listed.with_name("relay-hosts.new").mkdir()
     assert "host list" in world.ask("revoke", address=A)["warning"]
     assert not world.may_relay(A)
+
+
+def test_a_domain_is_no_user_to_revoke(world: World) -> None:
+    with pytest.raises(UsageError, match="is a domain"):
+        world.ask("revoke", user="@example.org")

@@ -510,3 +510,37 @@ def test_what_is_counted_between_batches_is_entered_soon(world: World) -> None:
     world.tend()
     with world.books.reading() as reading:
         assert reading.counters() == {"push.bad": 2}
+
+
+def test_a_file_of_revocations_that_others_touch_is_taken_in_and_written_again(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "revocations.jsonl"
+    world.login()
+    world.login("bob", B)
+    world.wait(1)
+    world.revoke(lambda writing, now: writing.revoke_user("anna", now))
+    kept = file.read_bytes()
+    with file.open("ab") as added:
+        added.write(b'{"revoked_at": %d, "user": "bob"}\n' % world.now)
+    world.tend()
+    assert (world.left(), world.left(B)) == (0, 0), "a line that an administrator adds counts at once"
+    file.unlink()
+    world.tend()
+    assert kept in file.read_bytes()
+    assert b'"bob"' in file.read_bytes()
+    assert [note.partition("revocations")[2].split(";")[0].split()[-1] for note in world.house.notes] == [
+        "process",
+        "removed",
+    ]
+    world.tend()
+    assert len(world.house.notes) == 2, "it is told once"
+
+
+def test_books_that_are_removed_while_the_watcher_runs_are_told(world: World, tmp_path: Path) -> None:
+    world.tend()
+    assert world.house.degraded == ""
+    (tmp_path / "books.mdb").rename(tmp_path / "elsewhere")
+    world.tend()
+    assert "were removed or replaced while the watcher runs" in world.house.degraded
+    (tmp_path / "elsewhere").rename(tmp_path / "books.mdb")
+    world.tend()
+    assert world.house.degraded == ""

@@ -218,3 +218,20 @@ def test_a_migration_that_fails_leaves_the_books_as_they_were(
 def test_every_step_leads_on_to_the_schema_of_today() -> None:
     assert list(STEPS.values())[-1][1] == SCHEMA
     assert [schema for schema, _step in STEPS.items()][1:] == [to for _step, to in STEPS.values()][:-1]
+
+
+def test_a_shorter_lifetime_at_the_upgrade_shortens_what_was_granted_before(old: tuple[str, dict[str, Any]]) -> None:
+    path, held = old
+    lifetime = 300
+    books = started(path, held, lifetime_seconds=lifetime)
+    now, lasting = held["now"], {address for address, _user, _at in held["held"]}
+    with books.reading() as reading:
+        rows = [row for row in reading.logins() if row.user and row.expires_at > now]
+        assert rows
+        for row in rows:
+            before = next(one for one in held["logins"] if (one["address"], one["user"]) == (row.address, row.user))
+            plain = before["expires_at"] - before["login_at"] == 900 and row.address not in lasting
+            assert row.expires_at <= (row.login_at if plain else now) + lifetime, row
+        assert {row.user for row in rows} >= {"zoe", "last"}
+        assert "carl" not in {row.user for row in rows}, "who logged in ten minutes ago"
+    books.close()
