@@ -55,7 +55,7 @@ def revoke(options: argparse.Namespace) -> int:
     else:
         whom = options.address if address.key(options.address) else client(options.address)
         reply = ask_watcher(options, command="revoke", address=whom)
-    print(f"revoked {whom}: {reply['addresses']} address(es) could relay until now; a newer login opens again")
+    print(f"revoked {whom}: {reply['addresses']} address(es) could relay until now; a newer login opens it again")
     if warning := reply.get("warning"):
         print(f"popauthctl: {safe(str(warning), 400)}", file=sys.stderr)
         return StoreError.exit_code
