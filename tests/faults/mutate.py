@@ -48,7 +48,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/books/reading.py": BOOKS,
     "popauthd/books/revocations.py": ("revocations", "commands"),
     "popauthd/books/migrations.py": ("migrations",),
-    "popauthd/relaymap.py": ("relaymap", "heal", "responder"),
+    "popauthd/relaymap.py": ("relaymap", "publisher", "heal", "responder", "house"),
     "popauthd/responder.py": ("responder",),
     "popauthd/protocol.py": ("protocol",),
     "popauthd/hostlist.py": ("hostlist*", "relaymap", "publisher*"),

@@ -161,3 +161,11 @@ def test_without_holding_sessions_are_not_looked_at(books: Books) -> None:
     batch.learn([LOGIN, ended("s9", NOW), Refusal("torn", NOW)], LIMITS, NOW, holding=False, twice=None)
     assert [step.session for step in batch.steps if isinstance(step, Step)] == [""]
     assert not any(isinstance(step, SessionEnd) for step in batch.steps)
+
+
+def test_a_login_read_late_publishes_nothing_by_itself(books: Books) -> None:
+    batch = Batch("log")
+    batch.learn([LOGIN], LIMITS, NOW + 7200, holding=True, twice=None)
+    with books.writing() as writing:
+        batch.enter(writing, NOW + 7200, remember=False)
+        assert (writing.changes, writing.held_count()) == ({}, 1)

@@ -544,3 +544,19 @@ def test_books_that_are_removed_while_the_watcher_runs_are_told(world: World, tm
     (tmp_path / "elsewhere").rename(tmp_path / "books.mdb")
     world.tend()
     assert world.house.degraded == ""
+
+
+def test_a_clock_set_back_while_stopped_is_seen_though_nothing_happened_for_long(world: World) -> None:
+    world.revoke(lambda writing, now: writing.grant_by_hand(A, now, now + DAY))
+    world.restart(now=world.now + HOUR - 1800, uptime=world.uptime + HOUR)
+    assert world.left() == DAY - HOUR
+
+
+def test_a_restart_alone_does_not_bring_a_revocation_of_before_the_step_forward(world: World) -> None:
+    world.revoke(lambda writing, now: writing.revoke_address(A, now))
+    world.step(-60)
+    world.wait(1)
+    world.login()
+    world.wait(100)
+    world.restart()
+    assert world.left() == LIFETIME - 100

@@ -302,3 +302,17 @@ def test_who_connects_while_it_goes_waits_for_the_next(running: Running) -> None
         successor.turn(5)
         assert early.recv(100) == b"yes"
         successor.close()
+
+
+def test_it_sleeps_until_a_silent_client_is_to_be_dropped(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.halt()
+    silent = running.connect()
+    running.responder.turn(5)
+    waits: list[float] = []
+    selector = running.responder._selector
+    monkeypatch.setattr(selector, "select", lambda wait: waits.append(wait) or [])  # type: ignore[func-returns-value]
+    for _ in range(3):
+        running.responder.turn(5)
+    assert len(waits) == 3
+    assert min(waits) > 0.1, "it does not turn without a rest"
+    silent.close()

@@ -502,3 +502,19 @@ def test_new_books_take_logins_although_the_clock_is_a_day_behind_the_revocation
         writing.settle_revocations(NOW + 2)
         assert writing.grant(login(now=NOW + 2), NOW + 2) == "revoked"
     again.close()
+
+
+def test_what_new_books_do_not_know_moves_with_a_clock_that_is_set_back(path: Path) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        writing.grant(login(NOW + 100), NOW)
+        writing.revoke_address(A, NOW)
+    books.close()
+    path.unlink()
+    again = Books(str(path))
+    with again.writing() as writing:
+        writing.settle_revocations(NOW + 1)
+        writing.clock_was_set_back(50, NOW - 49)
+        assert writing.grant(login(NOW + 49, now=NOW + 49), NOW + 49) == "revoked"
+        assert writing.grant(login(NOW + 101, now=NOW + 101), NOW + 101) == ""
+    again.close()
