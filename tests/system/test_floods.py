@@ -92,6 +92,16 @@ def test_logins_beside_a_flood_of_requests_are_granted(place: Place, tmp_path: P
     popauthd.start("watch")
     wait_for(lambda: listens("127.0.0.1", port), "the policy server")
     dovecot = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+    def reported(report: str) -> bytes:
+        """The answer to a report. Who has not shown the secret yet may be put off: he tries again, a few times."""
+        for _ in range(5):
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                dovecot.request("POST", "/?command=report", report, {"X-API-Key": SECRET})
+                return dovecot.getresponse().read()
+            dovecot.close()
+        return b""
+
     with contextlib.closing(dovecot), flood(port, how, text) as said:
         assert said == ["flooding"] * 2
         for number in range(20):
@@ -99,6 +109,5 @@ def test_logins_beside_a_flood_of_requests_are_granted(place: Place, tmp_path: P
             with log.open("ab") as file:
                 file.write(login_line(logged, at=time.time()))
             report = json.dumps({**REPORT, "remote": told})
-            dovecot.request("POST", "/?command=report", report, {"X-API-Key": SECRET})
-            assert dovecot.getresponse().read() == b'{"status": 0, "msg": "granted"}'
+            assert reported(report) == b'{"status": 0, "msg": "granted"}'
             assert granted(popauthd, logged, told) == 2
