@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemons import Installation
 from tests.servers.exim import FLAVOURS, USER, WAYS, Exim
 from tests.servers.place import Place
 
@@ -36,3 +37,11 @@ def asking(place: Place, request: pytest.FixtureRequest) -> Asking:
     flavour, way = request.param
     run_dir = place.directory(f"run-{flavour}-{way}", 0o750, USER)
     return Asking(way, Exim(place, flavour, way, run_dir), run_dir)
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """A configuration, a log, and nothing started yet; a test file that needs other settings has its own."""
+    made = Installation(tmp_path)
+    yield made
+    made.close()

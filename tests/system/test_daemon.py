@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from tests.daemons import LIFETIME, Installation, login_line
 from tests.helpers import answers, eventually
 
 A, B = "192.0.2.10", "2001:db8::7"
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    made = Installation(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -19,13 +19,6 @@ A, B = "192.0.2.10", "192.0.2.11"
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    made = Installation(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def revoked(installation: Installation) -> Installation:
     """Stopped; its books know that A was revoked, and its log still has A's login."""
     installation.start("run")
