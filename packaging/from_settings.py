@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from popauthd.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
 
 HEAD = """\
 # The configuration of popauthd, TOML. Every setting is here, commented out, with its default.

@@ -22,12 +22,12 @@ import sys
 from collections.abc import Sequence
 
 from popauthd import __version__, config
-from popauthd.commands import handle
-from popauthd.control import ControlServer, listen
 from popauthd.errors import PopauthdError, Stopped
 from popauthd.locks import Places
-from popauthd.notify import Supervisor
-from popauthd.rundir import end_if_lost, lookup_listener, only_writer, prepare, starting
+from popauthd.run_dir import end_if_lost, lookup_listener, only_writer, prepare, starting
+from popauthd.systemd import Supervisor
+from popauthd.watch.commands import handle
+from popauthd.watch.control import ControlServer, listen
 
 log = logging.getLogger("popauthd")
 
@@ -70,8 +70,8 @@ class Signals:
 def watch(settings: config.Config, parent: int) -> None:
     """Run the watcher until told to stop, or until the process `parent` is gone (0: nobody's child)."""
     # The stores and log libraries are the watcher's alone: respond must not pay for them.
-    from popauthd.assembly import build, build_waker, followed
-    from popauthd.pushing import Pushing
+    from popauthd.watch.assembly import build, build_waker, followed
+    from popauthd.watch.push_sources import Pushing
 
     systemd = Supervisor()
     sources = followed(settings)
@@ -121,8 +121,8 @@ def watch(settings: config.Config, parent: int) -> None:
 
 def respond(settings: config.Config, parent: int) -> None:
     """Run the responder until told to stop, or until the process `parent` is gone (0: nobody's child)."""
-    from popauthd.relaymap import MapReader
     from popauthd.responder import Responder
+    from popauthd.store.relay_map import MapReader
 
     systemd = Supervisor()
     places = Places(POLL_SECONDS)

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from popauthd import marks
+from popauthd import file_marks
 from popauthd.errors import Stopped, StoreError, in_the_way
-from popauthd.marks import Mark
+from popauthd.file_marks import Mark
 
 WAIT_SECONDS = 4.0  # a process of `run` that was killed goes on for up to 3 s: it looks each second, and drains for two
 LOOK_SECONDS = 0.05
@@ -34,7 +34,7 @@ def hold(path: Path, refusal: str, stopped: Callable[[], bool]) -> int:
         descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if marks.at(path) == marks.of(os.fstat(descriptor)):
+            if file_marks.at(path) == file_marks.of(os.fstat(descriptor)):
                 return descriptor
         except BlockingIOError as error:
             if time.monotonic() >= until:
@@ -77,7 +77,7 @@ class Places:
 
     def add(self, path: str) -> None:
         """What is at `path` now is ours."""
-        self._mine[path] = marks.at(path)
+        self._mine[path] = file_marks.at(path)
 
     def lost(self) -> str:
         """The first path where something else or nothing is now, or ""."""
@@ -85,7 +85,7 @@ class Places:
         if now < self._look_at:
             return ""
         self._look_at = now + self._every_seconds
-        return next((path for path, mine in self._mine.items() if marks.difference(mine, marks.at(path))), "")
+        return next((path for path, mine in self._mine.items() if file_marks.difference(mine, file_marks.at(path))), "")
 
 
 def listens(path: str) -> bool:

@@ -22,10 +22,10 @@ import socket
 import time
 from collections.abc import Callable
 
-from popauthd.accepting import Accepting
 from popauthd.errors import StoreError
 from popauthd.protocol import NEED_MORE, NO, YES, Bad, Lookup, read_lookup
-from popauthd.relaymap import MapReader
+from popauthd.serving.accepting import Accepting
+from popauthd.store.relay_map import MapReader
 from popauthd.text import Quiet
 
 log = logging.getLogger("popauthd.respond")

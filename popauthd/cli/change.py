@@ -7,9 +7,9 @@ import sys
 
 from popauthd import address
 from popauthd.cli.common import Commands, ask_watcher, client
+from popauthd.cli.own_addresses import own_addresses
+from popauthd.config.values import duration_ms
 from popauthd.errors import StoreError, UsageError
-from popauthd.kinds import duration_ms
-from popauthd.own import own_addresses
 from popauthd.text import safe, stamp
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popauthd import address, asking, config
-from popauthd.asking import map_expiry
-from popauthd.asuser import LookError, look_in, shared
-from popauthd.books import Books
+from popauthd import address, config, control_client
+from popauthd.as_user import LookError, look_in, shared
+from popauthd.control_client import map_expiry
 from popauthd.errors import PopauthdError, StoreError, UnavailableError, UsageError
+from popauthd.store.books import Books
 from popauthd.text import safe
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _told(what: str, path: str) -> Iterator[None]:
 
 def ask_watcher(options: argparse.Namespace, **request: object) -> dict[str, Any]:
     """Ask the running watcher; its refusal is raised as the error it names."""
-    reply = asking.ask_watcher(settings(options).control_path, **request)
+    reply = control_client.ask_watcher(settings(options).control_path, **request)
     if "error" in reply:
         error = PopauthdError(safe(reply["error"], 400))
         code = reply.get("exit_code")

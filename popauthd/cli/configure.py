@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from popauthd import config, pushing
-from popauthd.assembly import followed, recogniser, user_files
+from popauthd import config
 from popauthd.cli.common import Commands, settings
+from popauthd.watch import push_sources
+from popauthd.watch.assembly import followed, recogniser, user_files
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def check(options: argparse.Namespace) -> int:
         recogniser(source)
     for warning in user_files(loaded).warnings():
         print(f"note: {warning}")
-    names = [source.name for source in sources] + pushing.check(loaded)
+    names = [source.name for source in sources] + push_sources.check(loaded)
     print(f"the configuration is right; it follows {', '.join(names)}")
     return 0
 

@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 
 from popauthd.cli.common import Commands, settings
-from popauthd.dovecotcheck import judged
-from popauthd.dovecotconf import Finding
-from popauthd.machine import dovecot
+from popauthd.dovecotcheck import Finding
+from popauthd.dovecotcheck.check import judged
+from popauthd.dovecotcheck.machine import dovecot
 
 FINE, TROUBLE = 0, 1
 

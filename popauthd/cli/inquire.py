@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from popauthd.address import keys, network, parse
-from popauthd.assembly import limits
-from popauthd.books import Books, LoginRow
 from popauthd.cli.common import Commands, PrivateError, ask_books, ask_watcher, client, map_has, settings
 from popauthd.config import Config
 from popauthd.errors import StoreError
 from popauthd.formats import REASONS as FORMAT_REASONS
 from popauthd.policy import REASONS as POLICY_REASONS
 from popauthd.policy import Limits, never_reason
+from popauthd.store.books import Books, LoginRow
 from popauthd.text import length_of_time, safe, stamp
+from popauthd.watch.assembly import limits
 
 MAY, MAY_NOT, TROUBLE = 0, 1, 2
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from popauthd import config
-from popauthd.assembly import limits, recogniser, user_files
 from popauthd.cli.common import Commands, settings
 from popauthd.errors import SourceError, UsageError
 from popauthd.formats import FORMATS, FRAMINGS, LINE_BYTES, Recogniser
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd
 from popauthd.policy import Limits, decide
 from popauthd.text import safe
+from popauthd.watch.assembly import limits, recogniser, user_files
 
 
 def add(commands: Commands, common: argparse.ArgumentParser) -> None:

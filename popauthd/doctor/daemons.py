@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from popauthd import config
-from popauthd.asking import ask_watcher
-from popauthd.assembly import followed, recogniser, user_files
-from popauthd.asuser import Account, LookError, ask_socket, look, user_name
-from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
+from popauthd.as_user import Account, LookError, ask_socket, look, user_name
+from popauthd.control_client import ask_watcher
+from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
 from popauthd.errors import ConfigError, PopauthdError, UnavailableError
 from popauthd.text import length_of_time, stamp
+from popauthd.watch.assembly import followed, recogniser, user_files
 
 NOBODY = "192.0.2.1"
 SANE_AT = 1_704_067_200  # 2024-01-01, before popauthd was written

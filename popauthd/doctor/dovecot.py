@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from popauthd import machine
-from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
-from popauthd.dovecotcheck import judged
-from popauthd.dovecotconf import Finding
+from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
+from popauthd.dovecotcheck import Finding, machine
+from popauthd.dovecotcheck.check import judged
 from popauthd.errors import SourceError
 
 LOST = ("source", "follows", "push")  # by what these warn of, logins are not seen at all

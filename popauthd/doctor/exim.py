@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from popauthd.asuser import LookError, look, modes, read_plain
-from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
+from popauthd.as_user import LookError, look, modes, read_plain
+from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
 from popauthd.eximsetup import unfinished
 from popauthd.eximsetup.site import Site
 from popauthd.text import safe

@@ -12,10 +12,10 @@ import os
 import pwd
 from collections.abc import Iterator
 
-from popauthd.asuser import Account, LookError, exchange, look, look_in, may_become, modes
-from popauthd.doctor.visit import Verdict, Visit, fail, ok, skip
-from popauthd.pushes import ASK, HEARD
-from popauthd.sources.policyserver import SECRET_HEADER, place, read_secret
+from popauthd.as_user import Account, LookError, exchange, look, look_in, may_become, modes
+from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
+from popauthd.sources.push.auth_policy import SECRET_HEADER, place, read_secret
+from popauthd.sources.push.messages import ASK, HEARD
 from popauthd.text import safe
 
 SECONDS = 10.0

@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from popauthd.doctor import daemons, dovecot, exim, proof, push, reloaded, rights
-from popauthd.doctor.visit import OK, Paths, Result, Verdict, Visit, fail, skip
+from popauthd.doctor import daemons, dovecot, end_to_end, exim, permissions, push, running_exim
+from popauthd.doctor.context import OK, Paths, Result, Verdict, Visit, fail, skip
 from popauthd.text import safe
 
 CUT = 400
@@ -36,36 +36,36 @@ STANDING = (
     Check("dovecot", dovecot.dovecot, ("config",)),
     Check("push", push.push, ("watcher",)),
     Check("exim", exim.installed),
-    Check("exim-user", rights.exim_user, ("config", "exim")),
-    Check("run-dir", rights.run_dir, ("exim-user",)),
-    Check("map", rights.relay_map, ("run-dir",)),
-    Check("socket", rights.lookup_socket, ("run-dir", "responder")),
-    Check("host-list", rights.host_list, ("run-dir",)),
-    Check("readlookup", rights.readlookup, ("map",)),
+    Check("exim-user", permissions.exim_user, ("config", "exim")),
+    Check("run-dir", permissions.run_dir, ("exim-user",)),
+    Check("map", permissions.relay_map, ("run-dir",)),
+    Check("socket", permissions.lookup_socket, ("run-dir", "responder")),
+    Check("host-list", permissions.host_list, ("run-dir",)),
+    Check("readlookup", permissions.readlookup, ("map",)),
     Check("acl", exim.acl, ("config", "exim")),
-    Check("reloaded", reloaded.reloaded, ("acl",)),
-    Check("stranger", proof.stranger, ("acl", "watcher")),
+    Check("reloaded", running_exim.reloaded, ("acl",)),
+    Check("stranger", end_to_end.stranger, ("acl", "watcher")),
 )
-GRANT = Check("grant", proof.grant, ("watcher",))
+GRANT = Check("grant", end_to_end.grant, ("watcher",))
 GRANTED = (
-    Check("grant-socket", proof.socket_yes, ("grant", "socket", "map")),
-    Check("grant-readlookup", proof.readlookup_yes, ("grant", "readlookup")),
-    Check("grant-hostlist", proof.host_list_yes, ("grant", "host-list")),
-    Check("relay", proof.relay, ("grant", "acl", "stranger")),
+    Check("grant-socket", end_to_end.socket_yes, ("grant", "socket", "map")),
+    Check("grant-readlookup", end_to_end.readlookup_yes, ("grant", "readlookup")),
+    Check("grant-hostlist", end_to_end.host_list_yes, ("grant", "host-list")),
+    Check("relay", end_to_end.relay, ("grant", "acl", "stranger")),
 )
-REVOKED = (Check("refused", proof.refused, ("revoke",)),)
+REVOKED = (Check("refused", end_to_end.refused, ("revoke",)),)
 CHECKS = (*STANDING, GRANT, *GRANTED, *REVOKED)
 
 
 def examine(config_path: str | None, paths: Paths) -> Generator[Result, None, None]:
     """Every check's results, one by one as they are known."""
     visit = Visit(config_path, paths)
-    with proof.no_way_out():
+    with end_to_end.no_way_out():
         yield from _each(visit, STANDING)
         try:
             yield from _each(visit, (GRANT, *GRANTED))
         finally:
-            with proof.undisturbed():
+            with end_to_end.undisturbed():
                 taken_back = _take_back(visit)
         yield taken_back
         yield from _each(visit, REVOKED)
@@ -94,7 +94,7 @@ def _broken(error: Exception) -> Verdict:
 def _take_back(visit: Visit) -> Result:
     """Revoke what may have been granted: also when the answer to the grant never came."""
     try:
-        verdict = proof.revoke(visit) if visit.granting else skip("nothing was granted")
+        verdict = end_to_end.revoke(visit) if visit.granting else skip("nothing was granted")
     except Exception as error:  # that it may not be revoked is what must be said
         verdict = _broken(error)
     return _kept(visit, "revoke", verdict)

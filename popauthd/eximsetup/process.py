@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from popauthd.asuser import read_plain
+from popauthd.as_user import read_plain
 from popauthd.errors import ConfigError
 from popauthd.eximsetup.site import Site
 

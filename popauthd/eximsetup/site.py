@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from popauthd.asuser import read_plain
+from popauthd.as_user import read_plain
 from popauthd.errors import ConfigError
 
 INSTALLED_SNIPPETS = Path("/usr/share/popauthd/exim")

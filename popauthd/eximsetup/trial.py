@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from popauthd.asuser import read_plain
+from popauthd.as_user import read_plain
 from popauthd.errors import ConfigError
 from popauthd.eximsetup.plan import Wanted
 from popauthd.eximsetup.site import EXIM_GROUP, FILE_BYTES, Site

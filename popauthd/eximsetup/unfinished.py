@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from popauthd.asuser import read_plain
+from popauthd.as_user import read_plain
 from popauthd.errors import ConfigError
 from popauthd.eximsetup.alone import busy
 from popauthd.eximsetup.files import write

@@ -1,4 +1,4 @@
-"""What stands before the message is taken off, by the shapes of shapes.py.
+"""What stands before the message is taken off, by the headers of headers.py.
 
 A shape belongs to a family, and a source has one family (`dovecot-file`, `syslog`), so a line can
 never choose how it is read. Within a family the shapes differ in their first bytes, or one is a
@@ -14,8 +14,8 @@ import json
 import re
 from typing import NamedTuple
 
-from popauthd import stamps
-from popauthd.formats.shapes import DOVECOT_FILE, HOST, JOURNAL, LEVEL, SHAPES, SYSLOG, ZIMBRA_FILE
+from popauthd.formats import timestamps
+from popauthd.formats.headers import DOVECOT_FILE, HOST, JOURNAL, LEVEL, SHAPES, SYSLOG, ZIMBRA_FILE
 
 
 class Frame(NamedTuple):
@@ -48,7 +48,7 @@ class Framer:
     def __init__(self, family: str, own_stamp: bytes, own_layout: bool = False) -> None:
         self.family, self.own_layout = family, own_layout
         blank = b" ?" if own_layout else b" "  # a log_timestamp may have been set without its last blank
-        forwarded = rb"|" + stamps.MONTH_STAMP + rb" " + HOST + rb" mailboxlog " if family == ZIMBRA_FILE else b""
+        forwarded = rb"|" + timestamps.MONTH_STAMP + rb" " + HOST + rb" mailboxlog " if family == ZIMBRA_FILE else b""
         self._stamp = re.compile(
             rb"(?:dovecot: |(?:imap|pop3)-login: (?=[0-9])|<[0-9]{1,3}>1 " + forwarded + rb")?"
             rb"(?P<stamp>" + own_stamp + rb"|@[0-9a-f]{24})" + blank
@@ -112,7 +112,7 @@ def unwrap_docker(line: bytes) -> Unwrapped | None:
     log, stamp = fields["log"], fields["time"]
     if not isinstance(log, str) or not isinstance(stamp, str) or not log.endswith("\n") or "\n" in log[:-1]:
         return None
-    if not re.fullmatch(stamps.ISO_STAMP, stamp.encode("utf-8", "replace")):
+    if not re.fullmatch(timestamps.ISO_STAMP, stamp.encode("utf-8", "replace")):
         return None
     return Unwrapped(log[:-1].encode("utf-8", "surrogatepass"), stamp.encode())
 
@@ -141,7 +141,7 @@ class Detector:
 
     def __init__(
         self,
-        own_stamp: bytes = stamps.ANY_STAMP,
+        own_stamp: bytes = timestamps.ANY_STAMP,
         own_layout: bool = False,
         others: tuple[str, ...] = (),
     ) -> None:

@@ -17,14 +17,13 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
-from popauthd import stamps
-from popauthd.formats import dovecot, framing, journal, shapes
-from popauthd.formats.common import Common
+from popauthd.formats import framing, headers, journal_fields, timestamps
+from popauthd.formats.fast_path import Common
 from popauthd.formats.framing import Frame
-from popauthd.formats.links import Links
-from popauthd.formats.reading import Reading, by_program, check
+from popauthd.formats.options import Reading, by_program, check
+from popauthd.formats.pending import Links
 from popauthd.formats.row import Came, Format, Outcome, Passed
-from popauthd.formats.table import FORMATS
+from popauthd.formats.servers import FORMATS, dovecot
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 LINE_BYTES = 65536
@@ -48,28 +47,28 @@ class Recogniser:
         self._hosts = frozenset(name.encode() for name in reading.hostnames)
         self._triggers = tuple(dict.fromkeys(trigger for row in rows for trigger in row.triggers))
         self._lookers = tuple(dict.fromkeys(row.looks_like_login for row in rows))
-        self._trust = journal.Trust(reading.programs, reading.unit, reading.executable)
-        self._syslog_stamps = stamps.Stamps(reading.timezone)
-        self._own_stamps = stamps.Stamps(reading.timezone, reading.timestamp)
+        self._trust = journal_fields.Trust(reading.programs, reading.unit, reading.executable)
+        self._syslog_stamps = timestamps.Stamps(reading.timezone)
+        self._own_stamps = timestamps.Stamps(reading.timezone, reading.timestamp)
         own_layout = bool(reading.timestamp)
-        others = tuple(family for family in shapes.FAMILIES if shapes.OWNERS.get(family) in self._own)
+        others = tuple(family for family in headers.FAMILIES if headers.OWNERS.get(family) in self._own)
         self._detector = framing.Detector(self._own_stamps.pattern, own_layout, others)
         self._family = ""
-        self._framer = framing.Framer(shapes.AUTO, b"")
+        self._framer = framing.Framer(headers.AUTO, b"")
         self._common: Common | None = None
-        if reading.framing != shapes.AUTO:
+        if reading.framing != headers.AUTO:
             self._settle(reading.framing)
 
     def _settle(self, family: str) -> None:
         """Read everything from here on as of this family."""
         self._family = family
         reading = self._reading
-        own = family == shapes.DOVECOT_FILE
+        own = family == headers.DOVECOT_FILE
         self._stamps = self._own_stamps if own else self._syslog_stamps
-        if family in shapes.LAYOUTS:
-            self._stamps = stamps.Stamps(reading.timezone, shapes.LAYOUTS[family])
+        if family in headers.LAYOUTS:
+            self._stamps = timestamps.Stamps(reading.timezone, headers.LAYOUTS[family])
         self._framer = framing.Framer(family, self._stamps.pattern, bool(own and reading.timestamp))
-        if family in (shapes.DOVECOT_FILE, shapes.SYSLOG) and self._all_dovecots():
+        if family in (headers.DOVECOT_FILE, headers.SYSLOG) and self._all_dovecots():
             self._common = Common(self._framer, self._stamps, reading.hostnames, reading.programs)
 
     def _all_dovecots(self) -> bool:
@@ -87,7 +86,7 @@ class Recogniser:
     @property
     def framing(self) -> str:
         """The framing in use; "auto" while the lines have not told."""
-        return self._family or shapes.AUTO
+        return self._family or headers.AUTO
 
     def line(self, raw: bytes, now: int, written_after: int | None = None) -> Event:
         """What one line says; raw is without its line feed.
@@ -160,7 +159,7 @@ class Recogniser:
 
     def record(self, fields: Mapping[str, object]) -> Event:
         """What one journal record says, from its fields (as of journalctl's JSON or python3-systemd)."""
-        at, message, doubt = journal.record(fields, self._trust)
+        at, message, doubt = journal_fields.record(fields, self._trust)
         if message is None:
             return Ignored("other") if doubt else Refusal("no-message", at)
         if not doubt and b"\n" in message:
@@ -176,8 +175,8 @@ class Recogniser:
         raw = raw[:LINE_BYTES]
         if not self._family and not self._detect(raw):
             return None
-        if self._family == shapes.JOURNAL:
-            return journal.record(framing.json_object(raw) or {}, self._trust).at
+        if self._family == headers.JOURNAL:
+            return journal_fields.record(framing.json_object(raw) or {}, self._trust).at
         if raw[:1] == b"{":
             unwrapped = framing.unwrap_docker(raw)
             return None if unwrapped is None else self._syslog_stamps.read(unwrapped.stamp, now)
@@ -186,7 +185,7 @@ class Recogniser:
 
     def _time(self, stamp: bytes, now: int, written_after: int | None) -> int | None:
         if stamp[:1] == b"@":
-            return stamps.tai64n(stamp)
+            return timestamps.tai64n(stamp)
         return self._stamps.read(stamp, now, written_after)
 
     def _detect(self, raw: bytes) -> bool:
@@ -204,7 +203,7 @@ class Recogniser:
         return Ignored("undecided" if raw else "empty")
 
     def _strict(self, raw: bytes, now: int, written_after: int | None) -> Event:
-        if self._family == shapes.JOURNAL:
+        if self._family == headers.JOURNAL:
             return self._journal_line(raw)
         low = raw.lower()
         if not any(trigger in low for trigger in self._triggers):

@@ -1,7 +1,7 @@
 """What a row of the FORMATS table is, and what a grammar gets and gives.
 
 A grammar gets a line whose head is off (see framing.py) and its time, and gives an event, None where
-the line is none of its server's business, or one half of a login that takes two lines (links.py).
+the line is none of its server's business, or one half of a login that takes two lines (pending.py).
 """
 
 from __future__ import annotations

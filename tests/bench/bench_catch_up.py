@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.daemons import Installation
+from tests.support.daemons import Installation
 
 OTHERS = (
     "mx1 exim[812]: 1tEx-0001-Ab <= sender@example.org H=client [198.51.100.77] P=esmtps S=4711 id=x@example.org",

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from popauthd.sources.logfile import LogFile
+from popauthd.sources.file.source import LogFile
 
 NOW = 1795469400
 LINE = (

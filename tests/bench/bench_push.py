@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from popauthd.relaymap import MapReader
+from popauthd.store.relay_map import MapReader
 from tests.servers.clients import PASSWORD, USER
 from tests.servers.dovecot import Dovecot
 from tests.servers.place import Place, Server, free_port, wait_for

@@ -12,12 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from popauthd.assembly import rules
-from popauthd.books import Books
 from popauthd.config import load
 from popauthd.model import Grant
-from tests.daemons import Installation
-from tests.helpers import answers, eventually
+from popauthd.store.books import Books
+from popauthd.watch.assembly import rules
+from tests.support.daemons import Installation
+from tests.support.helpers import answers, eventually
 
 AT_ONCE = 50_000
 OF_ONE_USER = 50  # addresses

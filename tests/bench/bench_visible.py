@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from popauthd.relaymap import MapReader
-from tests.daemons import Installation, login_line
+from popauthd.store.relay_map import MapReader
+from tests.support.daemons import Installation, login_line
 
 
 def resident(pid: int) -> str:

@@ -25,7 +25,7 @@ import time
 import uuid
 from pathlib import Path
 
-from tests.helpers import ROOT
+from tests.support.helpers import ROOT
 
 LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # the loader knows what $LIB is
 BOOT_ID = "/proc/sys/kernel/random/boot_id"

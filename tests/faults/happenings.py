@@ -14,7 +14,7 @@ from tests.faults.machine import Machine
 from tests.faults.material import DAMAGE, RULES, end_line, line
 from tests.faults.readers import Faulty, Wrong
 from tests.faults.truth import Login
-from tests.helpers import ROOT, eventually
+from tests.support.helpers import ROOT, eventually
 
 
 def stop(machine: Machine) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from popauthd.sources import Gap
-from popauthd.sources.logfile import LogFile
+from popauthd.sources.file.source import LogFile
 
 START = 1795469400
 LINE = re.compile(rb"(\d{10}) line-(\d{6}) x*")

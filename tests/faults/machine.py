@@ -16,15 +16,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from popauthd.control import ask
 from popauthd.errors import PopauthdError
-from tests.daemons import Installation
+from popauthd.watch.control import ask
 from tests.faults.clocks import Clocks
 from tests.faults.logworld import World as Log
 from tests.faults.material import ADDRESSES, RULES, STRANGER, configuration, line
 from tests.faults.readers import Faulty, Readers, Wrong
 from tests.faults.truth import FUTURE_SECONDS, Login, Moment, Truth
-from tests.helpers import eventually
+from tests.support.daemons import Installation
+from tests.support.helpers import eventually
 
 Step = tuple[str | int, ...]
 MARKER = "marker"  # a user whom no configuration refuses

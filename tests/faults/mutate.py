@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tests.faults.mutants import Harmless, Mutant, sample
 
@@ -30,47 +30,78 @@ ENOUGH = 0.85
 MEMORY = 3 << 30  # bytes; a mutant may ask for all there is
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
-FORMATS = ("formats_dovecot", "formats_framing", "formats_common", "formats_[ls]*", "corpus")
-BOOKS = ("books*", "revocations", "shared", "batch", "house", "sessions", "chunks", "commands", "migrations", "who")
-# What judges each file, the cheapest first: tests/unit/test_*.py, or a place below tests/.
+FORMATS = (
+    "formats/dovecot",
+    "formats/framing",
+    "formats/fast_path",
+    "formats/pending",
+    "formats/s*",
+    "formats/linear",
+    "formats/corpus",
+)
+BOOKS = (
+    "store/books/books*",
+    "store/books/revocations",
+    "store/books/shared",
+    "watch/batch",
+    "watch/housekeeping",
+    "store/books/sessions",
+    "watch/chunks",
+    "watch/commands",
+    "store/books/migrations",
+    "watch/doveadm_who",
+)
+# What judges each file, the cheapest first: paths below tests/unit, without `test_`.
 JUDGES: dict[str, tuple[str, ...]] = {
-    "popauthd/formats/dovecot.py": FORMATS,
-    "popauthd/formats/recogniser.py": (*FORMATS, "formats_journal", "formats_block"),
+    "popauthd/formats/servers/dovecot.py": FORMATS,
+    "popauthd/formats/recogniser.py": (*FORMATS, "formats/journal_fields", "formats/block"),
     "popauthd/formats/framing.py": FORMATS,
-    "popauthd/formats/common.py": (*FORMATS, "formats_block"),
-    "popauthd/formats/shapes.py": FORMATS,
-    "popauthd/stamps.py": ("stamps", "formats_framing"),
-    "popauthd/address.py": ("address", "relaymap"),
-    "popauthd/policy.py": ("policy", "userlist", "house", "corpus"),
-    "popauthd/books/writing.py": BOOKS,
-    "popauthd/books/sessions.py": ("sessions", "chunks", "house", "batch", "who"),
-    "popauthd/books/entries.py": BOOKS,
-    "popauthd/books/reading.py": BOOKS,
-    "popauthd/books/revocations.py": ("revocations", "commands"),
-    "popauthd/books/migrations.py": ("migrations",),
-    "popauthd/relaymap.py": ("relaymap", "publisher", "heal", "responder", "house"),
+    "popauthd/formats/fast_path.py": (*FORMATS, "formats/block"),
+    "popauthd/formats/headers.py": FORMATS,
+    "popauthd/formats/timestamps.py": ("formats/timestamps", "formats/framing"),
+    "popauthd/address.py": ("address", "store/relay_map"),
+    "popauthd/policy/__init__.py": ("policy/policy", "policy/user_list", "watch/housekeeping", "formats/corpus"),
+    "popauthd/store/books/writing.py": BOOKS,
+    "popauthd/store/books/sessions.py": (
+        "store/books/sessions",
+        "watch/chunks",
+        "watch/housekeeping",
+        "watch/batch",
+        "watch/doveadm_who",
+    ),
+    "popauthd/store/books/entries.py": BOOKS,
+    "popauthd/store/books/reading.py": BOOKS,
+    "popauthd/store/books/revocations.py": ("store/books/revocations", "watch/commands"),
+    "popauthd/store/books/migrations.py": ("store/books/migrations",),
+    "popauthd/store/relay_map.py": (
+        "store/relay_map",
+        "store/publisher",
+        "store/quarantine",
+        "responder",
+        "watch/housekeeping",
+    ),
     "popauthd/responder.py": ("responder",),
     "popauthd/protocol.py": ("protocol",),
-    "popauthd/hostlist.py": ("hostlist*", "relaymap", "publisher*"),
-    "popauthd/publisher.py": ("publisher*", "hostlist*", "house", "relaymap"),
-    "popauthd/batch.py": ("batch", "chunks", "watcher"),
-    "popauthd/house.py": ("house", "watcher", "commands"),
-    "popauthd/watcher.py": ("watcher*", "commands"),
-    "popauthd/sources/logfile.py": ("logfile*",),
-    "popauthd/sources/handles.py": ("logfile*",),
-    "popauthd/sources/shelf.py": ("logfile*",),
-    "popauthd/sources/tail.py": ("logfile*",),
-    "popauthd/sources/place.py": ("logfile*",),
-    "popauthd/sources/reader.py": ("logfile*",),
+    "popauthd/store/host_list.py": ("store/host_list*", "store/relay_map", "store/publisher*"),
+    "popauthd/store/publisher.py": ("store/publisher*", "store/host_list*", "watch/housekeeping", "store/relay_map"),
+    "popauthd/watch/batch.py": ("watch/batch", "watch/chunks", "watch/watcher"),
+    "popauthd/watch/housekeeping.py": ("watch/housekeeping", "watch/watcher", "watch/commands"),
+    "popauthd/watch/watcher.py": ("watch/watcher*", "watch/commands"),
+    "popauthd/sources/file/source.py": ("sources/file/*",),
+    "popauthd/sources/file/open_file.py": ("sources/file/*",),
+    "popauthd/sources/file/rotation.py": ("sources/file/*",),
+    "popauthd/sources/file/tail.py": ("sources/file/*",),
+    "popauthd/sources/file/place.py": ("sources/file/*",),
+    "popauthd/sources/file/blocks.py": ("sources/file/*",),
     "exim/readlookup": ("readlookup",),
-    "dovecot/post-login": ("post_login",),
+    "dovecot/post-login": ("sources/push/post_login",),
 }
 
 
 def judges(file: str) -> list[str]:
     """The tests that judge a file, by their paths."""
-    patterns = [name if "/" in name else f"unit/test_{name}" for name in JUDGES[file]]
-    paths = [path for pattern in patterns for path in sorted((ROOT / "tests").glob(f"{pattern}.py"))]
+    patterns = [str(PurePath(name).with_name(f"test_{PurePath(name).name}.py")) for name in JUDGES[file]]
+    paths = [path for pattern in patterns for path in sorted((ROOT / "tests/unit").glob(pattern))]
     return [str(path.relative_to(ROOT)) for path in paths]
 
 

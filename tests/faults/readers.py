@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from popauthd.errors import StoreError
-from popauthd.relaymap import MapReader
+from popauthd.store.relay_map import MapReader
 from tests.faults.clocks import Clocks
-from tests.helpers import ROOT
+from tests.support.helpers import ROOT
 
 
 class Wrong(NamedTuple):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import LIFETIME, Installation, login_line
-from tests.helpers import eventually
+from tests.support.daemons import LIFETIME, Installation, login_line
+from tests.support.helpers import eventually
 
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 

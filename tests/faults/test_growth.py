@@ -12,13 +12,13 @@ import os
 import random
 from pathlib import Path
 
-from popauthd.batch import Batch
-from popauthd.books import Books, Rules
-from popauthd.house import House
 from popauthd.model import Event, Login, SessionEnd
 from popauthd.policy import Limits
-from popauthd.publisher import Publisher
-from popauthd.relaymap import MapWriter
+from popauthd.store.books import Books, Rules
+from popauthd.store.publisher import Publisher
+from popauthd.store.relay_map import MapWriter
+from popauthd.watch.batch import Batch
+from popauthd.watch.housekeeping import House
 
 NOW = 1_795_467_600
 HISTORY = 600

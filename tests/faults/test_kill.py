@@ -18,8 +18,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from tests.daemons import LIFETIME, Installation, login_line
-from tests.helpers import eventually
+from tests.support.daemons import LIFETIME, Installation, login_line
+from tests.support.helpers import eventually
 
 KILLS = int(os.environ.get("POPAUTHD_KILLS", "200"))
 SEED = int(os.environ.get("POPAUTHD_SEED", str(time.time_ns() % 1_000_000)))

@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
-from popauthd.books import DATABASES, SCHEMA, Books
 from popauthd.formats import Reading, Recogniser
-from popauthd.heal import heal
-from popauthd.house import House
 from popauthd.policy import Limits
-from popauthd.publisher import Publisher
-from popauthd.relaymap import MapWriter
-from popauthd.sources.logfile import LogFile
-from popauthd.watcher import Followed, Watcher
-from tests.helpers import ROOT
+from popauthd.sources.file.source import LogFile
+from popauthd.store.books import DATABASES, SCHEMA, Books
+from popauthd.store.publisher import Publisher
+from popauthd.store.quarantine import heal
+from popauthd.store.relay_map import MapWriter
+from popauthd.watch.housekeeping import House
+from popauthd.watch.watcher import Followed, Watcher
+from tests.support.helpers import ROOT
 
 LIMITS = Limits(lifetime_seconds=1800)
 CASES: list[dict[str, Any]] = [

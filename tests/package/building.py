@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.helpers import ROOT
 from tests.package.roots import Root, checked
+from tests.support.helpers import ROOT
 
 # What build-deb.sh asks for, and what judges the result; nothing else of a developer's machine.
 TOOLS = ("debhelper", "dh-python", "lintian", "python3")

@@ -16,9 +16,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.helpers import ROOT
 from tests.package.building import copy_source
 from tests.package.roots import INCLUDE, checked, tarball
+from tests.support.helpers import ROOT
 
 CHAPTERS = ROOT / "tests/package/booted"
 # What popauthd depends on is there from the start, as the machine has no network to fetch it from.

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.helpers import ROOT
+from tests.support.helpers import ROOT
 
 SUITES = ("bookworm", "trixie")
 # Only what a mail server has before popauthd comes: a dependency that is missing must show.

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import ROOT, eventually
 from tests.package.roots import ENVIRONMENT, SERVER, Root
 from tests.package.units import Listener, Service
 from tests.package.world import ADDRESS as WORLD
 from tests.package.world import World
+from tests.support.helpers import ROOT, eventually
 
 USER, PASSWORD = "anna", "annas-word"
 REMOTE, LOCAL = "somebody@example.com", "anna@mail.example.org"

@@ -14,8 +14,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.helpers import eventually
 from tests.package.roots import ENVIRONMENT, Root
+from tests.support.helpers import eventually
 
 UNITS = "usr/lib/systemd/system"
 SCRIPT = 'umask "$1"; fd=$2; shift 2; [ "$fd" = 0 ] || eval "exec 3<&$fd"; export LISTEN_PID=$$; exec "$@"'

@@ -10,8 +10,8 @@ import selectors
 import subprocess
 import sys
 
-from tests.helpers import ROOT
 from tests.package.roots import Root, checked
+from tests.support.helpers import ROOT
 
 ADDRESS, NEAR = "203.0.113.25", "203.0.113.1"
 SECONDS = 20.0

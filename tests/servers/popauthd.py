@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.helpers import answers
 from tests.servers.exim import TREE, USER
 from tests.servers.place import Place, Server
+from tests.support.helpers import answers
 
 CONFIG = """
 lifetime = "{lifetime}"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Installation
 from tests.servers.exim import FLAVOURS, USER, WAYS, Exim
 from tests.servers.place import Place
+from tests.support.daemons import Installation
 
 KINDS = [(flavour, way) for flavour in FLAVOURS for way in WAYS]
 

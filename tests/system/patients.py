@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from popauthd.eximsetup.site import Site
-from tests.helpers import eventually
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import write_snippets
 from tests.servers.place import Place, Server, free_port
 from tests.servers.popauthd import Popauthd
+from tests.support.helpers import eventually
 from tests.system.test_debian_configuration import Debian, relocated
 
 SETTINGS = "hold_sessions = false\n"

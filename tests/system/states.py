@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.helpers import write_map
 from tests.servers.exim import USER
 from tests.servers.fakes import answering, never_accepting, open_to
+from tests.support.helpers import write_map
 
 CLIENT = {4: "127.0.0.5", 6: "::1"}
 FAR = 4_000_000_000

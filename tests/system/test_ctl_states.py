@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from popauthd import asking, asuser
+from popauthd import as_user, control_client
 from popauthd.cli import main
-from tests.helpers import ROOT, write_map
+from tests.support.helpers import ROOT, write_map
 
 pytestmark = pytest.mark.system
 
@@ -39,7 +39,7 @@ COMMANDS = [
 ]
 CODES = {0, 1, 2, 66, 69, 74, 78}  # of sysexits(3), and yes, no, trouble; never 70: a fault of ours
 BOOKS = (
-    "import sys, time; from popauthd.books import Books; books = Books(sys.argv[1])\n"
+    "import sys, time; from popauthd.store.books import Books; books = Books(sys.argv[1])\n"
     "with books.writing() as writing: writing.grant_by_hand(sys.argv[2], int(time.time()), int(time.time()) + 900)"
 )
 
@@ -72,9 +72,9 @@ def root(healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (tmp_path / "popauthd.toml").write_text(
         f'run_dir = "{tmp_path}/run"\nstate_dir = "{tmp_path}/state"\n[[source]]\npath = "{tmp_path}/mail.log"\n'
     )
-    monkeypatch.setattr(asking, "WATCHER_SECONDS", 0.5)
-    monkeypatch.setattr(asuser, "SOCKET_SECONDS", 0.5)
-    monkeypatch.setattr(asuser, "SILENT_SECONDS", 3)
+    monkeypatch.setattr(control_client, "WATCHER_SECONDS", 0.5)
+    monkeypatch.setattr(as_user, "SOCKET_SECONDS", 0.5)
+    monkeypatch.setattr(as_user, "SILENT_SECONDS", 3)
     return tmp_path
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import LIFETIME, Installation, login_line
-from tests.helpers import answers, eventually
+from tests.support.daemons import LIFETIME, Installation, login_line
+from tests.support.helpers import answers, eventually
 
 A, B = "192.0.2.10", "2001:db8::7"
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import write_map
 from tests.servers.exim import (
     FLAVOURS,
     LOCAL,
@@ -30,6 +29,7 @@ from tests.servers.exim import (
     write_snippets,
 )
 from tests.servers.place import Place, lend
+from tests.support.helpers import write_map
 
 pytestmark = pytest.mark.system
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from popauthd.doctor import Paths, examine
-from tests.helpers import eventually
 from tests.servers.exim import TREE, WAYS, write_snippets
 from tests.servers.place import Place, lend_package
 from tests.servers.popauthd import Popauthd
+from tests.support.helpers import eventually
 from tests.system.patients import (
     World,
     appended,

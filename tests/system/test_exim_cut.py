@@ -17,9 +17,9 @@ from popauthd.errors import ConfigError
 from popauthd.eximsetup import alone, plan, unfinished
 from popauthd.eximsetup.change import recover
 from popauthd.eximsetup.process import reload, running
-from tests.helpers import eventually
 from tests.servers.exim import REFUSAL, USER
 from tests.servers.place import Place
+from tests.support.helpers import eventually
 from tests.system.test_exim_setup import Machine, machine_in
 
 pytestmark = pytest.mark.system

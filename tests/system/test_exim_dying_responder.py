@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Installation
-from tests.helpers import eventually, write_map
 from tests.servers.clients import ask_rcpt
 from tests.servers.exim import LOCAL, REFUSAL, REMOTE, USER
 from tests.servers.fakes import open_to
+from tests.support.daemons import Installation
+from tests.support.helpers import eventually, write_map
 from tests.system.conftest import KINDS, Asking
 from tests.system.states import CLIENT, FAR
 

@@ -18,9 +18,9 @@ from popauthd.eximsetup import plan, trial
 from popauthd.eximsetup.change import carry_out
 from popauthd.eximsetup.process import running
 from popauthd.eximsetup.site import Site
-from tests.helpers import ROOT, eventually
 from tests.servers.exim import REFUSAL
 from tests.servers.place import Place
+from tests.support.helpers import ROOT, eventually
 from tests.system.test_debian_configuration import OURS, UE4CC, relocated
 
 pytestmark = pytest.mark.system

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.relaymap import MapReader
-from tests.daemons import login_line
+from popauthd.store.relay_map import MapReader
 from tests.servers.exim import TREE, USER
 from tests.servers.floods import flood
 from tests.servers.place import Place, free_port, listens, wait_for
 from tests.servers.popauthd import Popauthd
 from tests.servers.pushes import SECRET, secret_file
-from tests.unit.test_pushes import REPORT
+from tests.support.daemons import login_line
+from tests.unit.sources.push.test_messages import REPORT
 
 pytestmark = pytest.mark.system
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from popauthd.sources.who import Who
-from tests.helpers import eventually
+from popauthd.watch.doveadm_who import Who
 from tests.servers.clients import LOGIN, Session
 from tests.servers.dovecot import Dovecot
 from tests.servers.place import Place, Server, wait_for
 from tests.servers.popauthd import Popauthd
+from tests.support.helpers import eventually
 
 pytestmark = pytest.mark.system
 

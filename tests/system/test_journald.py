@@ -13,13 +13,13 @@ import pytest
 
 from popauthd.formats import Reading, Recogniser
 from popauthd.model import Login, Refusal
-from popauthd.sources.journal import JournalSource
-from popauthd.sources.journal_reader import dovecot_logs_here
-from tests.daemons import Installation
-from tests.helpers import eventually
-from tests.journals import Inside, Journald, journalctl, login
+from popauthd.sources.journal.reader import dovecot_logs_here
+from popauthd.sources.journal.source import JournalSource
 from tests.servers.clients import LOGIN, USER
 from tests.servers.dovecot import Dovecot
+from tests.support.daemons import Installation
+from tests.support.helpers import eventually
+from tests.support.journals import Inside, Journald, journalctl, login
 
 pytestmark = pytest.mark.system
 

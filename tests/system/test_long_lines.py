@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from popauthd.cut import may_be_cut
 from popauthd.formats import Reading, Recogniser
 from popauthd.model import Login, Refusal
+from popauthd.policy.cut_names import may_be_cut
 from tests.servers.dovecot import Dovecot, branch
 from tests.servers.place import Place, wait_for
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Installation, login_line
-from tests.helpers import eventually
+from tests.support.daemons import Installation, login_line
+from tests.support.helpers import eventually
 
 A, B = "192.0.2.10", "192.0.2.11"
 

@@ -11,12 +11,12 @@ import pytest
 
 from popauthd.formats import FORMATS, Reading, Recogniser
 from popauthd.model import Login
-from tests.helpers import eventually
 from tests.servers.clients import LOGIN, USER
 from tests.servers.dovecot import Dovecot
 from tests.servers.jail import Jail
 from tests.servers.mailservers import Courier, Perdition
 from tests.servers.place import Place
+from tests.support.helpers import eventually
 
 pytestmark = pytest.mark.system
 

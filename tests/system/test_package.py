@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from popauthd import __version__
-from tests.helpers import eventually
 from tests.package import hook
 from tests.package.building import of_release, of_version
 from tests.package.roots import SUITES, Root, differences
 from tests.package.site import LOCAL, RELAY_NET_CLIENT, REMOTE, Site
+from tests.support.helpers import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 

@@ -1,7 +1,7 @@
 """popauthd on a 32-bit machine: Debian 13 for i386 in a directory, whose programs most amd64 kernels run.
 
 What could not fit there: sizes of maps, and times after January 2038, as its time_t has 32 bits. A machine that cannot
-run such programs leaves this out; tests/unit/test_sizes.py asks for the sizes everywhere.
+run such programs leaves this out; tests/unit/store/test_map_size.py asks for the sizes everywhere.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.books import unpack
-from tests.helpers import ROOT
 from tests.package.building import copy_source
 from tests.package.roots import Root
+from tests.support.helpers import ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 
@@ -33,8 +33,8 @@ WAYS = ("socket", "readlookup", "hostlist")
 FETCH_EXIM = 'root=/src; . "$root/packaging/setup.sh"; prepare; need_exim light'
 OPEN = """
 import sys
-from popauthd.books import DATABASES, SCHEMA, Books
-from popauthd.heal import heal
+from popauthd.store.books import DATABASES, SCHEMA, Books
+from popauthd.store.quarantine import heal
 print(heal("/tmp/books.mdb", DATABASES, SCHEMA.decode("ascii")))
 Books("/tmp/books.mdb").close()
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
 from tests.package.building import PARTS, TOOLS, build, build_inside
 from tests.package.roots import SUITES, Root
+from tests.support.helpers import ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from popauthd import __version__
-from tests.helpers import eventually
 from tests.package.building import build, of_first_release
 from tests.package.roots import SUITES, Root
 from tests.package.units import Listener, Service
+from tests.support.helpers import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 

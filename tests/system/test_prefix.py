@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons import Installation, login_line
-from tests.helpers import ROOT, eventually
 from tests.servers.exim import FLAVOURS, stock
+from tests.support.daemons import Installation, login_line
+from tests.support.helpers import ROOT, eventually
 
 pytestmark = pytest.mark.system
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from popauthd import config
+from popauthd.doctor.context import OK, Paths, Visit
 from popauthd.doctor.push import push
-from popauthd.doctor.visit import OK, Paths, Visit
-from popauthd.relaymap import MapReader
+from popauthd.store.relay_map import MapReader
 from tests.servers.clients import LOGIN, imap_anonymous
 from tests.servers.dovecot import NO_LOGINS, Dovecot, branch, tls
 from tests.servers.place import Place, Server, free_port, wait_for

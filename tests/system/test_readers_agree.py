@@ -18,13 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from popauthd import hostlist
-from popauthd.books import Books
-from popauthd.control import listen
-from popauthd.relaymap import MapReader
 from popauthd.responder import Responder
-from tests.helpers import ROOT, write_map
+from popauthd.store import host_list
+from popauthd.store.books import Books
+from popauthd.store.relay_map import MapReader
+from popauthd.watch.control import listen
 from tests.servers.exim import stock
+from tests.support.helpers import ROOT, write_map
 
 pytestmark = pytest.mark.system
 
@@ -133,7 +133,7 @@ def test_every_reader_gives_the_answer_of_the_grants(grants: dict[str, int]) -> 
             for key, expires_at in expiries.items():
                 writing._publish(key, expires_at)
         with books.reading() as reading:
-            hostlist.write(str(directory / "relay-hosts"), reading.host_list())
+            host_list.write(str(directory / "relay-hosts"), reading.host_list())
         books.close()
         (directory / "relay-hosts").chmod(0o644)
         wanted = [truth(expiries, now, client) for client in ASKED]

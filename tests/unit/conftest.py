@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.logworld import Follower, World
-from tests.unit.test_policyserver import SECRET
+from tests.unit.sources.push.test_auth_policy import SECRET
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.mutants import Harmless, sample
 from tests.faults.mutate import HARMLESS, JUDGES, judges
-from tests.helpers import ROOT
+from tests.support.helpers import ROOT
 
 MADE = [
     ("a boundary", "x = a < b", {"x = a <= b"}),
@@ -47,8 +47,10 @@ def test_the_mutants_of_a_text_are(source: str, made: set[str]) -> None:
 
 
 def test_the_seed_decides_which_mutants_are_drawn() -> None:
-    source = (ROOT / "popauthd/stamps.py").read_text()
-    first, again, other = (sample("popauthd/stamps.py", source, seed, 20, Harmless("")) for seed in (1, 1, 2))
+    source = (ROOT / "popauthd/formats/timestamps.py").read_text()
+    first, again, other = (
+        sample("popauthd/formats/timestamps.py", source, seed, 20, Harmless("")) for seed in (1, 1, 2)
+    )
     assert len(first) == 20
     assert first == again != other
 

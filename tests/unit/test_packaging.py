@@ -15,8 +15,8 @@ import pytest
 
 from popauthd import __version__, config, errors
 from popauthd.cli import parser
-from popauthd.settings import SETTINGS, SOURCE_SETTINGS, Setting
-from tests.helpers import ROOT
+from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from tests.support.helpers import ROOT
 
 MADE = [sys.executable, str(ROOT / "packaging/from_settings.py")]
 ROWS = [*SETTINGS, *SOURCE_SETTINGS]

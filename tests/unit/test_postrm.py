@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.eximsetup import files, plan
-from tests.helpers import ROOT
+from tests.support.helpers import ROOT
 
 POSTRM = ROOT / "packaging/debian/popauthd.postrm"
 BEGIN = f"{plan.BEGIN}: put in by popauthctl exim enable, taken out by popauthctl exim disable\n"

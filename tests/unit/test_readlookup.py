@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popauthd import address as addresses
-from tests.helpers import ROOT, write_map
+from tests.support.helpers import ROOT, write_map
 
 SCRIPT = ROOT / "exim/readlookup"
 LATER = 4_000_000_000

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from popauthd.settings import SETTINGS, SOURCE_SETTINGS, Setting
-from tests.helpers import ROOT
+from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from tests.support.helpers import ROOT
 
 
 def table_line(row: Setting) -> str:

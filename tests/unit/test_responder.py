@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from popauthd import accepting
 from popauthd import responder as module
-from popauthd.control import listen
-from popauthd.relaymap import MapReader
 from popauthd.responder import Responder
-from tests.helpers import no_descriptor_left, write_map
+from popauthd.serving import accepting
+from popauthd.store.relay_map import MapReader
+from popauthd.watch.control import listen
+from tests.support.helpers import no_descriptor_left, write_map
 
 FAR = 4_000_000_000
 

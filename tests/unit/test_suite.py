@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.support.helpers import ROOT
 
 # Helpers that fail when what they are told to look for is not so; each must assert, or call one that does.
 OF_PYTEST = {"raises", "fail"}

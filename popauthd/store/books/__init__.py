@@ -1,0 +1,247 @@
+"""The books: everything the watcher has learnt, in one private LMDB file (0600).
+
+What was learnt from a log and the place in that log are written in ONE transaction, so a restart
+neither loses nor invents. The relay map is derived from `published` and can be thrown away.
+
+| database    | key                        | value                                                    |
+| ----------- | -------------------------- | -------------------------------------------------------- |
+| logins      | address NUL user           | the latest login; see reading.login_value                |
+| users       | 16 bytes of a user, login key | empty: the logins of each user                        |
+| old         | expires_at (8 bytes) login key | empty: logins in the order they may be forgotten     |
+| published   | address                    | expires_at: what the relay map must hold                 |
+| due         | expires_at (8 bytes) address | empty: `published` in the order it runs out            |
+| revocations | `a` NUL address, `u` NUL user, `*`, | times; see reading.Times                        |
+|             | `n` NUL /64, `c` or `w` NUL a cut user | (also in a file of their own, see revocations.py)        |
+| held        | address NUL user           | open sessions of that login; see sessions.py             |
+| sessions    | session id                 | the login's key, or `-ended_at`                          |
+| renew       | renew_at (8 bytes) login key | empty: `held` in the order it must be looked at        |
+| gone        | forget_at (8 bytes) session id | empty: ended sessions in the order they are forgotten |
+| shared      | address                    | `since until users`: not granted, too many users         |
+| refusals    | address                    | `at reason` NUL user: the latest, to explain a refusal   |
+| places      | source name                | the place in that log, the source's own bytes            |
+| counters    | day NUL name               | number                                                   |
+| meta        | `schema`, `clock`, `silence` NUL source | version; boot and clock offset; longest silence |
+|             | `latest`, `stamped`, `furthest`, `limits`, `ends`, `own` | latest time and stamps known; …  |
+
+An address may relay while a login on it is newer than every revocation that applies and its expiry
+lies ahead, unless it is shared. An administrator's own grant is a login with an empty user name.
+A login's effective time is its stamp or, if that is earlier, when it was first seen; its stamp is what tells it
+from others. Books of an older schema are migrated when they are opened to be written (migrations.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from popauthd import file_marks
+from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
+from popauthd.store.books.entries import Rules
+from popauthd.store.books.migrations import guess, migrate
+from popauthd.store.books.reading import LoginRow, Reading, Shared
+from popauthd.store.books.revocations import Revocation, RevocationFile
+from popauthd.store.books.writing import Writing
+from popauthd.store.map_size import map_bytes
+
+__all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Rules", "Shared", "Writing"]
+
+SCHEMA = b"3"
+BOOKS_BYTES = map_bytes(4 << 30)  # address space, not disk
+DATABASES = (
+    "logins",
+    "users",
+    "old",
+    "published",
+    "due",
+    "revocations",
+    "held",
+    "sessions",
+    "renew",
+    "gone",
+    "shared",
+    "refusals",
+    "places",
+    "counters",
+    "meta",
+)
+
+
+class Books:
+    """The open file. Raises StoreError when it cannot be opened, read or written, and says why."""
+
+    def __init__(
+        self, path: str, rules: Rules | None = None, *, readonly: bool = False, size_bytes: int = BOOKS_BYTES
+    ) -> None:
+        """size_bytes: the address space to begin with; `grow` makes it larger."""
+        self.path = path
+        self.rules = rules or Rules()
+        self.revocations = RevocationFile(str(Path(path).with_name("revocations.jsonl")))
+        self.notes: list[str] = []
+        self._undone: set[str] = set()
+        self._all_undone = False
+        try:
+            size = max(size_bytes, _space(path))
+            self._env = lmdb.open(
+                path, map_size=size, subdir=False, mode=0o600, max_dbs=20, readonly=readonly, create=not readonly
+            )
+            try:
+                self._begin(readonly=readonly)
+            except BaseException:
+                self._env.close()  # an error that is kept would keep it, and newer lmdb opens a file once in a process
+                raise
+        except (lmdb.Error, OSError) as error:
+            raise StoreError(f"books {path}: cannot be opened: {error}") from error
+
+    def _begin(self, *, readonly: bool) -> None:
+        """Open the databases, those of older books brought up to date."""
+        found = Path(self.path).stat()
+        self._identity = found.st_dev, found.st_ino
+        if readonly:
+            self._check_schema()
+        # Not in one transaction: py-lmdb forgets handles opened in a read transaction.
+        names = {name: name.encode("ascii") for name in DATABASES}
+        self._db = {name: self._env.open_db(key, create=not readonly) for name, key in names.items()}
+        if not readonly:
+            self._bring_up_to_date()
+
+    def _check_schema(self) -> None:
+        try:
+            meta = self._env.open_db(b"meta", create=False)
+        except lmdb.NotFoundError:
+            schema = None
+        else:
+            with self._env.begin(db=meta) as txn:
+                schema = txn.get(b"schema")
+        if schema != SCHEMA:
+            raise StoreError(
+                f"books {self.path}: schema {schema!r} is not {SCHEMA!r}: written by another version; older books are "
+                "brought up to date when the watcher starts"
+            )
+
+    def _bring_up_to_date(self) -> None:
+        """Migrate older books, and let them and the file of revocations know what either knows."""
+        with self.writing() as writing:
+            txn, meta = writing.transaction, self._db["meta"]
+            schema = txn.get(b"schema", db=meta) or guess(txn, self._db)
+            if schema is not None and migrate(txn, self._db, schema) != SCHEMA:
+                raise StoreError(f"books {self.path}: schema {schema!r} is not {SCHEMA!r}: written by another version")
+            txn.put(b"schema", SCHEMA, db=meta)
+            if schema not in (None, SCHEMA):
+                self.notes.append(f"books {self.path}: brought from schema {schema.decode()} to {SCHEMA.decode()}")
+            known, bad = self.take_in_revocations(writing)
+            mine = list(writing.revocations())
+        if bad:
+            self.notes.append(f"revocations {self.revocations.path}: {bad} line(s) could not be read and were left out")
+        if schema is None and known:
+            self.notes.append(f"revocations that outlived the books: {len(known)}, from {self.revocations.path}")
+        if bad or self.revocations.lines > 2 * len(mine) + 100 or {found.key: found for found in mine} != known:
+            self.revocations.write(mine)
+
+    def take_in_revocations(self, writing: Writing) -> tuple[dict[bytes, Revocation], int]:
+        """Enter what the file of revocations knows; that, and how many lines are none. Raises StoreError."""
+        known, bad = self.revocations.load()
+        if sum(writing.merge(found) for found in known.values()):  # not any(): each must be entered
+            writing.close_revoked()
+        return known, bad
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """A read transaction; leave it soon, as it pins pages."""
+        try:
+            with self._env.begin() as txn:
+                yield Reading(txn, self._db)
+        except lmdb.Error as error:
+            raise StoreError(f"books {self.path}: cannot be read: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """A write transaction: committed on leaving, undone wholly by any exception.
+
+        Revocations that were made are in their file, on the disk, before it is committed. Raises StoreFullError when
+        the map size is reached: forget something or `grow`, and try again.
+        """
+        writing: Writing | None = None
+        try:
+            with self._env.begin(write=True) as txn:
+                writing = Writing(txn, self._db, self.rules)
+                self._tell_undone(writing)
+                yield writing
+                writing.finish()
+                if writing.revoked:
+                    self.revocations.append(writing.revoked)
+            writing = None
+        except lmdb.PanicError as error:
+            raise StoreBrokenError(f"books {self.path}: LMDB gave up on them: {error}") from error
+        except lmdb.MapFullError as error:
+            raise StoreFullError(f"books {self.path}: cannot be written: full at {self.map_bytes >> 20} MiB") from error
+        except lmdb.Error as error:
+            raise StoreError(f"books {self.path}: cannot be written: {error}") from error
+        finally:
+            if writing is not None:
+                self._undone.update(writing.changes)
+                self._all_undone = self._all_undone or writing.cleared
+
+    @property
+    def undone(self) -> bool:
+        """Whether a transaction was undone that may have been published: the next ones tell its changes as well."""
+        return self._all_undone or bool(self._undone)
+
+    def undone_is_told(self) -> None:
+        """What was undone has been published as it stands now."""
+        self._undone.clear()
+        self._all_undone = False
+
+    def _tell_undone(self, writing: Writing) -> None:
+        if self._all_undone:
+            writing.cleared = True
+            writing.changes.update(writing.published())
+        else:
+            writing.changes.update({address: writing.expiry(address) for address in self._undone})
+
+    def tend_revocations(self) -> None:
+        """Write the file of revocations anew if it does not hold everything, or holds much that is over."""
+        if self.revocations.trouble or self.revocations.lines > 2 * self.revocations.needed + 10_000:
+            with self.reading() as reading:
+                self.revocations.write(list(reading.revocations()))
+
+    def lost(self) -> str:
+        """What is wrong with the file at the books' path, or "": what is learnt now would be lost with us."""
+        now = file_marks.at(self.path)
+        if now is not None and (now.device, now.inode) == self._identity:
+            return ""
+        return (
+            f"books {self.path}: were removed or replaced while the watcher runs; answers are right, but what is "
+            "learnt now is lost when it stops. Restart it: systemctl restart popauthd"
+        )
+
+    @property
+    def map_bytes(self) -> int:
+        """The address space that the books may fill."""
+        return int(self._env.info()["map_size"])
+
+    def grow(self) -> bool:
+        """Give the books twice the address space; False if this machine has no more. Not within a transaction."""
+        larger = map_bytes(2 * self.map_bytes)
+        if larger <= self.map_bytes:
+            return False
+        self._env.set_mapsize(larger)
+        return True
+
+    def check_readers(self) -> int:
+        """Free the slots of readers that died, which would pin pages; returns how many."""
+        return int(self._env.reader_check())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._env.close()
+
+
+def _space(path: str) -> int:
+    """Address space for books that were made to grow before: twice the file."""
+    try:
+        return map_bytes(2 * Path(path).stat().st_size)
+    except OSError:
+        return 0

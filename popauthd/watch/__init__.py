@@ -1,0 +1,1 @@
+"""The watcher: takes events in, enters them into the books, and publishes what follows. The one writer."""

@@ -1,0 +1,145 @@
+"""Builds the watcher from the configuration: finds the logs, opens books and map, makes the sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from popauthd import address
+from popauthd.config import Config, SourceConfig, plain_source
+from popauthd.errors import ConfigError
+from popauthd.formats import Reading, Recogniser
+from popauthd.formats.journal_fields import UNIT
+from popauthd.policy import Limits
+from popauthd.policy.user_files import UserFiles
+from popauthd.sources.file.source import LogFile
+from popauthd.sources.file.wake import Waker
+from popauthd.sources.journal.reader import dovecot_logs_here, expected_unit, journal_here
+from popauthd.sources.journal.source import JournalSource
+from popauthd.store.books import DATABASES, SCHEMA, Books, Rules
+from popauthd.store.host_list import HostList
+from popauthd.store.publisher import Publisher
+from popauthd.store.quarantine import heal
+from popauthd.store.relay_map import MapWriter
+from popauthd.watch.doveadm_who import Who
+from popauthd.watch.housekeeping import House
+from popauthd.watch.lost_sessions import LostEnds
+from popauthd.watch.watcher import Followed, Watcher
+
+# Dovecot's own file first: no local user can write into it, as anyone can into syslog.
+USUAL_LOGS = (
+    "/var/log/dovecot-info.log",
+    "/var/log/dovecot.log",
+    "/var/log/dovecot/dovecot.log",
+    "/var/log/mail.log",
+    "/var/log/maillog",
+    "/var/log/mail.info",
+    "/var/log/syslog",
+)
+
+
+def followed(settings: Config) -> tuple[SourceConfig, ...]:
+    """The sources to follow: the configured ones; or the journal if Dovecot logs there; or a usual log; or the
+    journal all the same, as Dovecot may not have logged anything yet. None of their own accord beside a push source.
+
+    Raises ConfigError, saying where it looked, if nothing is configured and nothing is found.
+    """
+    if settings.sources or settings.pushed:
+        return settings.sources  # whoever chose what nobody can forge gets no syslog beside it unasked
+    if dovecot_logs_here():
+        return (plain_source(type="journal"),)
+    for path in USUAL_LOGS:
+        if Path(path).is_file():
+            return (plain_source(path=path),)
+    if journal_here():
+        return (plain_source(type="journal"),)
+    raise ConfigError(
+        "no mail log found; looked for a journal that can be read, and for "
+        + ", ".join(USUAL_LOGS)
+        + '; name the log with a [[source]] table, such as path = "/var/log/mail.log"'
+    )
+
+
+def recogniser(source: SourceConfig, framing: str = "", formats: tuple[str, ...] = ()) -> Recogniser:
+    """The recogniser for a source's lines; `framing` and `formats` override the configured ones.
+
+    Raises ConfigError, also on a format that is not known.
+    """
+    try:
+        return Recogniser(
+            Reading(
+                framing=framing or ("journal" if source.type == "journal" else source.framing),
+                formats=formats or source.formats,
+                proxy_lines=source.proxy_lines,
+                timezone=source.timezone,
+                timestamp=source.timestamp,
+                hostnames=source.hostnames,
+                programs=source.programs,
+                unit=expected_unit() if source.type == "journal" else UNIT,
+            )
+        )
+    except ValueError as error:
+        raise ConfigError(f"source {source.name}: {error}") from error
+
+
+def _follow(source: SourceConfig) -> Followed:
+    reader = recogniser(source)
+    if source.type == "journal":
+        return Followed(JournalSource(source.programs, path=source.path), reader)
+    return Followed(LogFile(source.path, reader.stamp), reader)
+
+
+def limits(settings: Config) -> Limits:
+    """What policy needs of the configuration, the lists of users left out (see UserFiles)."""
+    names = {field.name for field in fields(Limits)} & {field.name for field in fields(settings)}
+    return Limits(**{name: getattr(settings, name) for name in names})
+
+
+def user_files(settings: Config) -> UserFiles:
+    """The lists of users. Raises ConfigError if one cannot be used."""
+    files = UserFiles(settings.users_file, settings.deny_users)
+    files.load()
+    return files
+
+
+def rules(settings: Config) -> Rules:
+    """What the books must know of the configuration."""
+
+    def spared(key: str) -> bool:
+        client = address.parse(key.partition("/")[0])
+        return client is not None and address.inside(client, settings.always)
+
+    return Rules(settings.shared_users, spared, settings.hold_at_most_seconds if settings.hold_sessions else 0)
+
+
+def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[], bool]) -> Watcher:
+    """Open everything. Raises ConfigError or StoreError; what is open then ends with the process.
+
+    stopped: whether this process is to stop; looking at large books takes a while. Raises Stopped then.
+    """
+    healed = [
+        heal(settings.books_path, DATABASES, SCHEMA.decode("ascii"), stopped),
+        heal(settings.map_path, stopped=stopped),
+    ]
+    listed = HostList(settings.host_list_path) if settings.host_list else None
+    users = user_files(settings)
+    books = Books(settings.books_path, rules(settings))
+    publisher = Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run)
+    house = House(
+        books,
+        publisher,
+        limits(settings),
+        history_seconds=settings.history_seconds,
+        notes=[*(note for note in healed if note), *books.notes, *users.warnings()],
+        user_files=users,
+        lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
+    )
+    return Watcher(books, publisher, house, [_follow(source) for source in sources], pushed=settings.pushed)
+
+
+def build_waker(sources: Sequence[SourceConfig], wake: Callable[[], None]) -> Waker:
+    """Start watching the logs' directories; `wake` is called from another thread."""
+    waker = Waker([source.path for source in sources if source.type == "file"], wake)
+    waker.start()
+    return waker

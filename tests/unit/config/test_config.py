@@ -1,0 +1,94 @@
+"""popauthd.config: every wrong configuration is named by file, key and what would be right."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from popauthd import config
+from popauthd.config.settings import SETTINGS
+from popauthd.errors import ConfigError
+
+WRONG = [
+    ("unknown key with a near one", 'lifetme = "15m"', ["lifetme", 'did you mean "lifetime"']),
+    ("unknown key with nothing near", "zzz = 1", ["zzz", "known keys are", "lifetime"]),
+    ("a duration without unit", 'lifetime = "15"', ["lifetime", '"15m"']),
+    ("a duration of the wrong type", "lifetime = true", ["lifetime", '"15m"']),
+    ("a negative duration", "lifetime = -5", ["lifetime"]),
+    ("a lifetime too long", 'lifetime = "8d"', ["lifetime", "between 1s and 7d"]),
+    ("a lifetime of part of a second", 'lifetime = "1500ms"', ["lifetime", "whole seconds"]),
+    ("a hold too long", 'hold_no = "2s"', ["hold_no", "at most 1500ms"]),
+    ("a bad network", 'never = ["10.0.0.0/33"]', ["never", "10.0.0.0/33", "192.0.2.0/24"]),
+    ("host bits", 'never = ["10.0.0.1/8"]', ["never", "10.0.0.1/8"]),
+    ("a network not in a list", 'never = "10.0.0.0/8"', ["never", "list of networks"]),
+    ("a network not in quotes", "never = [10]", ["never", "quotes"]),
+    ("a boolean in quotes", 'grant_loopback = "true"', ["grant_loopback", "without quotes"]),
+    ("a relative path", 'run_dir = "run"', ["run_dir", "absolute path"]),
+    ("a text that is a number", "group = 5", ["group", "quotes"]),
+    ("source as one table", "[source]\npath = '/x'", ["source", "[[source]]"]),
+    ("source without path", "[[source]]\nframing = 'auto'", ["source 1", "path", "missing"]),
+    ("source with an unknown key", "[[source]]\npaht = '/x'", ["source 1", 'did you mean "path"']),
+    ("source with an unknown framing", "[[source]]\npath = '/x'\nframing = 'x'", ["framing", "dovecot-file"]),
+    ("source with hostnames not a list", "[[source]]\npath = '/x'\nhostnames = 'a'", ["hostnames", "list of texts"]),
+    ("a number in quotes", 'shared_users = "5"', ["shared_users", "whole number"]),
+    ("a number not in the list", "ipv6_prefix = 56", ["ipv6_prefix", "64, 128"]),
+    ("a protocol that is none", 'protocols = ["smtp"]', ["protocols", "smtp", "pop3, imap"]),
+    ("no protocol", "protocols = []", ["protocols", "pop3, imap"]),
+    ("a mechanism that is none", 'refuse_mechanisms = ["A B"]', ["refuse_mechanisms", "A B", "CRAM-MD5"]),
+    ("lifetimes that are no table", 'lifetime_by_network = ["10.0.0.0/8"]', ["lifetime_by_network", "table"]),
+    ("lifetimes of no network", 'lifetime_by_network = { "x" = "1h" }', ["lifetime_by_network", "'x'"]),
+    ("a lifetime of a network too long", 'lifetime_by_network = { "10.0.0.0/8" = "8d" }', ["10.0.0.0/8", "7d"]),
+    (
+        "one network in two forms",
+        'lifetime_by_network = { "::ffff:10.0.0.0/104" = "1h", "10.0.0.0/8" = "2h" }',
+        ["lifetime_by_network", "twice"],
+    ),
+    ("the same log twice", "[[source]]\npath = '/x'\n[[source]]\npath = '/x'", ["/x", "two"]),
+    ("not TOML", "lifetime = = 1", ["not valid TOML"]),
+    ("not UTF-8", b"group = '\xff'", ["not valid TOML"]),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
+def test_a_wrong_configuration_names_file_key_and_what_would_be_right(
+    tmp_path: Path, text: str | bytes, words: list[str]
+) -> None:
+    file = tmp_path / "popauthd.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
+        config.load(str(file))
+    assert caught.value.exit_code == 78
+    for word in [str(file), *words]:
+        assert word in str(caught.value)
+
+
+def test_a_missing_file_is_an_error_when_it_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(str(tmp_path / "none.toml"))
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "popauthd.toml"
+    file.touch()
+    loaded = config.load(str(file))
+    assert (loaded.lifetime_seconds, loaded.future_seconds, loaded.hold_no_ms) == (900, 120, 100)
+    assert loaded.map_path == "/run/popauthd/relay.mdb"
+    assert not loaded.grant_loopback
+
+
+def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
+    assert {row.field for row in SETTINGS} == config.field_names()
+
+
+def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
+    text = 'lifetime = "20m"\nnever = ["10.0.0.0/8"]\ngroup = "a\\"b"\nshared_users = 0\n'
+    text += 'lifetime_by_network = { "10.0.0.0/8" = "1h", "10.1.0.0/16" = "2h" }\nrefuse_mechanisms = ["login"]\n'
+    text += '[[source]]\npath = "/var/log/mail.log"\n'
+    loaded = config.from_mapping(tomllib.loads(text), "test")
+    rows = config.shown(loaded)
+    plain = "\n".join(f"{key} = {value}" for key, value in rows if not key.startswith("source"))
+    tables = "\n".join(f"{key.split('.')[1]} = {value}" for key, value in rows if key.startswith("source"))
+    again = config.from_mapping(tomllib.loads(f"{plain}\n[[source]]\n{tables}\n"), "test")
+    assert again == loaded

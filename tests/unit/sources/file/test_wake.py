@@ -1,0 +1,138 @@
+"""The waker on real directories with the real watchdog: each event of a log wakes, others do not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from popauthd.sources.file.wake import LogEvents, Waker
+from tests.support.helpers import eventually
+
+PATIENCE = 60.0  # seconds until an event that does not come is a failure; never waited for otherwise
+
+
+class Bell:
+    """Counts wake-ups and lets a test wait for the next one."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    def clear(self) -> None:
+        self._rung.clear()
+
+    def wait(self) -> bool:
+        rung = self._rung.wait(PATIENCE)
+        self._rung.clear()
+        return rung
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    directory = tmp_path / "log"
+    directory.mkdir()
+    return directory / "mail.log"
+
+
+@pytest.fixture
+def waker(log: Path, bell: Bell) -> Iterator[Waker]:
+    waker = Waker([str(log)], bell.ring)
+    waker.start()
+    bell.clear()
+    yield waker
+    waker.stop()
+
+
+def append(path: Path, data: bytes = b"line\n") -> None:
+    with path.open("ab") as log:
+        log.write(data)
+
+
+@pytest.mark.usefixtures("waker")
+def test_writing_renaming_and_creating_a_log_each_wake(log: Path, bell: Bell) -> None:
+    append(log)
+    assert bell.wait()
+    log.rename(log.with_name("mail.log.1"))
+    assert bell.wait()
+    append(log)
+    assert bell.wait()
+    append(log.with_name("mail.log.1"))
+    assert bell.wait()
+
+
+EVENTS = [
+    ("modified", "mail.log", True),
+    ("moved", "mail.log", True),
+    ("created", "mail.log.2.gz", True),
+    ("created", "mail-20261123.log", True),
+    ("deleted", "mail.log", True),
+    ("opened", "mail.log", False),
+    ("closed_no_write", "mail.log", False),
+    ("modified", "auth.log", False),
+    ("modified", "", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "wakes"), EVENTS)
+def test_only_what_changes_a_log_wakes(kind: str, name: str, wakes: bool) -> None:
+    woken: list[bool] = []
+    event = SimpleNamespace(event_type=kind, src_path=f"/var/log/{name}")
+    LogEvents(frozenset({"mail"}), lambda: woken.append(True)).dispatch(event)
+    assert bool(woken) is wakes
+
+
+def test_a_directory_that_is_made_again_is_watched_again(log: Path, waker: Waker, bell: Bell) -> None:
+    append(log)
+    assert bell.wait()
+    log.unlink()
+    log.parent.rmdir()
+    waker.tend()
+    log.parent.mkdir()
+    eventually(waker.tend, "the new directory is watched")  # the observer learns of the end of the old one by and by
+    bell.clear()
+    append(log)
+    assert bell.wait()
+
+
+def test_a_directory_that_does_not_exist_yet_is_watched_when_it_does(tmp_path: Path, bell: Bell) -> None:
+    log = tmp_path / "later" / "mail.log"
+    waker = Waker([str(log)], bell.ring)
+    waker.start()
+    waker.tend()
+    log.parent.mkdir()
+    assert waker.tend()
+    bell.clear()
+    append(log)
+    assert bell.wait()
+    waker.stop()
+
+
+def test_nothing_wakes_after_stop_and_stopping_twice_is_harmless(log: Path, bell: Bell) -> None:
+    waker = Waker([str(log)], bell.ring)
+    waker.stop()
+    waker.start()
+    waker.stop()
+    waker.stop()
+    assert not waker.tend()
+
+
+def test_a_log_behind_a_link_wakes(tmp_path: Path, log: Path, bell: Bell) -> None:
+    link = tmp_path / "linked.log"
+    link.symlink_to(log)
+    waker = Waker([str(link)], bell.ring)
+    waker.start()
+    bell.clear()
+    append(log)
+    assert bell.wait()
+    waker.stop()

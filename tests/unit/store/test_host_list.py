@@ -1,0 +1,106 @@
+"""The host list: when it may be written, and what a reader finds in its place."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from popauthd.errors import StoreError
+from popauthd.store import host_list
+from popauthd.store.host_list import HostList
+from tests.support.helpers import eventually
+
+A, SIX, NET = "192.0.2.10", "2001:db8::7", "2001:db8:1:2::/64"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "relay-hosts"
+
+
+LINES = [
+    ("IPv4", A, "192.0.2.10: 1795469400\n"),
+    ("IPv6, as a colon would end the key", SIX, '"2001:db8::7": 1795469400\n'),
+    ("a /64", NET, '"2001:db8:1:2::/64": 1795469400\n'),
+]
+
+
+@pytest.mark.parametrize(("address", "text"), [row[1:] for row in LINES], ids=[row[0] for row in LINES])
+def test_the_line_of_an_address(address: str, text: str) -> None:
+    assert host_list.line(address, 1795469400) == text
+
+
+def test_it_is_written_at_the_start_though_nothing_has_changed(path: Path) -> None:
+    listed = HostList(str(path))
+    assert listed.due()
+    listed.write(())
+    assert path.read_bytes() == b""
+
+
+def test_it_is_written_again_only_when_something_has_changed(path: Path) -> None:
+    listed = HostList(str(path))
+    listed.write([(A, 5)])
+    assert not listed.stale
+    assert not listed.due()
+    listed.stale = True
+    eventually(listed.due, "it may be written again")
+
+
+def test_a_list_that_takes_long_to_write_is_not_written_all_the_time(path: Path) -> None:
+    """Writing may take a tenth of the time: while one that took t was written last, it waits for ten of them."""
+
+    def slow() -> Iterator[tuple[str, int]]:
+        yield from ((f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 5) for n in range(100_000))
+
+    listed = HostList(str(path))
+    listed.write(slow())
+    listed.stale = True
+    assert not listed.due(), "some 0.05 s were needed, so half a second must pass"
+    eventually(listed.due, "then it may be written again")
+
+
+def test_one_that_cannot_be_written_leaves_the_old_one_and_is_still_due(path: Path) -> None:
+    listed = HostList(str(path))
+    listed.write([(A, 5)])
+    listed.stale = True
+    blocking = path.with_name("relay-hosts.new")
+    blocking.mkdir()
+    with pytest.raises(StoreError, match=r"^host list .*relay-hosts: cannot be written: Is a directory$"):
+        listed.write([(SIX, 6)])
+    assert path.read_text() == f"{A}: 5\n"
+    assert listed.stale
+    blocking.rmdir()
+    eventually(listed.due, "it is tried again")
+
+
+def test_a_link_in_the_new_lists_place_is_not_followed(path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    path.with_name("relay-hosts.new").symlink_to(elsewhere)
+    with pytest.raises(StoreError):
+        host_list.write(str(path), [(A, 5)])
+    assert elsewhere.read_text() == "mine"
+    host_list.write(str(path), [(A, 5)])
+    assert path.read_text() == f"{A}: 5\n", "the link was taken away"
+
+
+def test_what_an_earlier_attempt_left_is_written_over(path: Path) -> None:
+    path.with_name("relay-hosts.new").write_text("something much longer than what comes now\n" * 9)
+    host_list.write(str(path), [(A, 5)])
+    assert path.read_text() == f"{A}: 5\n"
+    assert [entry.name for entry in path.parent.iterdir()] == ["relay-hosts"]
+
+
+def test_a_disk_that_fills_up_leaves_the_old_list_and_no_half_one(path: Path) -> None:
+    host_list.write(str(path), [(A, 5)])
+
+    def ends() -> Iterator[tuple[str, int]]:
+        yield SIX, 6
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError, match="No space left on device"):
+        host_list.write(str(path), ends())
+    assert [(entry.name, entry.read_text()) for entry in path.parent.iterdir()] == [("relay-hosts", f"{A}: 5\n")]

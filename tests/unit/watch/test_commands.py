@@ -1,0 +1,207 @@
+"""What the control socket can ask of the watcher: grants by hand, revocations, and who is refused them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from popauthd.errors import UsageError
+from popauthd.model import Login
+from popauthd.policy import Limits
+from popauthd.store.books import Books, Rules
+from popauthd.store.host_list import HostList
+from popauthd.store.publisher import Publisher
+from popauthd.store.relay_map import MapWriter
+from popauthd.watch.commands import handle
+from popauthd.watch.housekeeping import House
+from popauthd.watch.watcher import Watcher
+from tests.support.helpers import published_expiry
+
+A, SIX = "192.0.2.10", "2001:db8:1:2::7"
+NOW = 1_795_467_600
+
+
+class World:
+    """A watcher without a log, to which logins are told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now = NOW
+        self.map = str(directory / "relay.mdb")
+        books = Books(str(directory / "books.mdb"), Rules(hold_seconds=3600))
+        self.listed = directory / "relay-hosts"
+        publisher = Publisher(MapWriter(self.map), HostList(str(self.listed)))
+        house = House(books, publisher, Limits(), clock_offset=lambda: self.now - 1000)
+        self.watcher = Watcher(books, publisher, house, [], pushed=True, clock=lambda: self.now)
+        self.watcher.start()
+
+    def login(self, address: str, user: str = "anna", server: str = "198.51.100.5") -> bool:
+        return self.watcher.enter(Login(self.now, address, user, "imap", "PLAIN", True, "", server), "push")
+
+    def ask(self, command: str, **request: Any) -> dict[str, Any]:
+        return handle(self.watcher, {"command": command, **request})
+
+    def may_relay(self, address: str) -> bool:
+        expires_at = published_expiry(self.watcher.publisher._map, address)
+        return expires_at is not None and expires_at > self.now
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.watcher.close()
+
+
+def test_an_address_of_this_machine_is_not_granted(world: World) -> None:
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=A, own_addresses=["127.0.0.1", A])
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=A)
+    assert not world.login(A), "and it is remembered"
+    assert not world.may_relay(A)
+
+
+def test_nor_is_one_that_a_login_came_in_on(world: World) -> None:
+    assert world.login("192.0.2.20", server=A)
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=A)
+    with pytest.raises(UsageError, match="own-address"):
+        world.ask("grant", address=f"::ffff:{A}")
+    assert not world.login(A, server="")
+
+
+def test_a_list_of_addresses_that_is_none_is_passed_over(world: World) -> None:
+    hostile: list[Any] = [None, "192.0.2.10", 7, [7, None, "no address", {}], {A: 1}]
+    for told in hostile:
+        assert world.ask("grant", address=A, own_addresses=told)["address"] == A
+
+
+def test_revoking_within_the_same_second_takes_the_grant_back(world: World) -> None:
+    for _ in range(20):
+        world.ask("grant", address=A, seconds=7 * 86400)
+        assert world.may_relay(A)
+        assert world.ask("revoke", address=A)["addresses"] == 1
+        assert not world.may_relay(A)
+
+
+def test_everybody_is_revoked_at_once_in_the_map_too(world: World) -> None:
+    for number in range(50):
+        world.login(f"192.0.2.{100 + number}", f"u{number}")
+    assert world.ask("revoke", what="all") == {"revoked_at": NOW, "addresses": 50, "warning": ""}
+    assert not any(world.may_relay(f"192.0.2.{100 + number}") for number in range(50))
+    world.now += 1
+    assert world.login(A)
+    assert world.may_relay(A)
+
+
+def test_a_64_is_revoked_with_every_address_in_it_and_no_other(world: World) -> None:
+    inside = [SIX, "2001:db8:1:2::", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:0:1::"]
+    outside = ["2001:db8:1:20::7", "2001:db8:1:3::7", "2001:db8:1::2", "192.0.2.10"]
+    for number, address in enumerate([*inside, *outside]):
+        assert world.login(address, f"u{number}")
+    assert world.ask("revoke", address="2001:db8:1:2::/64")["addresses"] == len(inside)
+    assert [world.may_relay(address) for address in inside] == [False] * len(inside)
+    assert all(world.may_relay(address) for address in outside)
+
+
+@pytest.mark.parametrize("net", ["2001:db8::/64", "2001:0:0:1::/64", "::/64", "2001:db8:0:1::/64"])
+def test_a_64_with_zeros_is_revoked_as_well(world: World, net: str) -> None:
+    head = net.removesuffix("/64").removesuffix("::")
+    first = f"{head}:0:0:0:5" if head.count(":") == 3 else f"{head}::5"
+    second = f"{head}:1:2:3:4" if head.count(":") == 3 else f"{head}::1:2:3:4"
+    granted = [address for address in (first, second) if world.login(address, address)]
+    assert granted or net == "::/64", "IPv4-compatible addresses are never granted"
+    assert world.ask("revoke", address=net)["addresses"] == len(granted)
+    assert not any(world.may_relay(address) for address in granted)
+
+
+def test_a_line_of_a_revoked_64_that_is_read_later_opens_nothing(world: World) -> None:
+    """No login of these addresses was known when it was revoked: their lines lay unread, or the books were lost."""
+
+    def told(address: str) -> bool:
+        return world.watcher.enter(Login(NOW - 5, address, address, "imap", "PLAIN", True), "push")
+
+    world.ask("revoke", address="2001:db8:1:2::/64")
+    inside, outside = [SIX, "2001:db8:1:2::"], ["2001:db8:1:3::7", "2001:db8:1:20::7", A]
+    assert [told(address) for address in inside] == [False, False]
+    assert all(told(address) for address in outside)
+    world.now += 1
+    assert all(world.login(address) for address in inside), "a login made after it counts"
+
+
+def test_revoking_an_address_revokes_no_other_of_its_64(world: World) -> None:
+    world.ask("revoke", address=SIX)
+    assert world.watcher.enter(Login(NOW - 5, SIX + "8", "bob", "imap", "PLAIN", True), "push")
+    assert not world.watcher.enter(Login(NOW - 5, SIX, "anna", "imap", "PLAIN", True), "push")
+
+
+def test_a_revocation_that_cannot_be_kept_says_so_and_counts(world: World, tmp_path: Path) -> None:
+    world.login(A)
+    (tmp_path / "revocations.jsonl").mkdir()
+    assert "cannot be written" in world.ask("revoke", address=A)["warning"]
+    assert not world.may_relay(A)
+    world.watcher.turn()
+    assert "cannot be written" in world.watcher.status()["degraded"]
+    (tmp_path / "revocations.jsonl").rmdir()
+    world.watcher.turn()
+    world.watcher.turn()
+    assert world.watcher.status()["degraded"] == ""
+
+
+def test_what_is_granted_right_after_the_clock_was_set_back_stays(world: World) -> None:
+    world.now -= 3600
+    world.watcher.house._clock_offset = lambda: NOW - 1000 - 3600
+    world.ask("grant", address=A)
+    world.watcher.turn()
+    assert world.may_relay(A)
+
+
+@pytest.mark.parametrize("whom", [{"address": A}, {"user": "anna"}, {"what": "all"}], ids=["address", "user", "all"])
+def test_a_revocation_is_answered_when_the_host_list_names_nobody_who_was_revoked(
+    world: World, whom: dict[str, str]
+) -> None:
+    assert world.login(A)
+    world.ask("grant", address="192.0.2.11")
+    world.watcher.publisher.write_host_list(world.watcher.books)
+    assert f"{A}: " in world.listed.read_text()
+    assert world.ask("revoke", **whom)["warning"] == ""
+    assert f"{A}: " not in world.listed.read_text()
+    assert ("192.0.2.11: " in world.listed.read_text()) is ("what" not in whom)
+
+
+@pytest.mark.parametrize("whom", [{"address": A}, {"user": "anna"}, {"what": "all"}], ids=["address", "user", "all"])
+@pytest.mark.parametrize("lost", ["relay.mdb", "relay.mdb-lock"])
+def test_a_revocation_is_answered_when_it_is_in_a_map_that_was_lost_just_before(
+    world: World, whom: dict[str, str], lost: str
+) -> None:
+    assert world.login(A)
+    world.ask("grant", address="192.0.2.11")
+    Path(world.map).with_name(lost).unlink()
+    assert world.ask("revoke", **whom)["warning"] == ""
+    world.watcher.publisher.close()
+    left = MapWriter(world.map)
+    found = {address for address in (A, "192.0.2.11") if published_expiry(left, address)}
+    left.close()
+    assert found == (set() if "what" in whom else {"192.0.2.11"})
+
+
+def test_a_map_that_cannot_be_made_again_is_told(world: World) -> None:
+    assert world.login(A)
+    Path(world.map).unlink()
+    Path(world.map).mkdir()
+    assert "relay map" in world.ask("revoke", address=A)["warning"]
+
+
+def test_a_host_list_that_cannot_be_written_is_told(world: World) -> None:
+    assert world.login(A)
+    world.listed.with_name("relay-hosts.new").mkdir()
+    assert "host list" in world.ask("revoke", address=A)["warning"]
+    assert not world.may_relay(A)
+
+
+def test_a_domain_is_no_user_to_revoke(world: World) -> None:
+    with pytest.raises(UsageError, match="is a domain"):
+        world.ask("revoke", user="@example.org")
