@@ -8,12 +8,17 @@ systems, no inotify instance left). So the caller looks once a second anyway, an
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from watchdog.events import FileSystemEventHandler
+from watchdog.utils import BaseThread
+
+log = logging.getLogger("popauthd.watch")
 
 # Reading a log is an event too, in newer versions of watchdog: it would wake us for ever.
 READING = frozenset({"opened", "closed_no_write"})
@@ -32,9 +37,15 @@ class Waker:
         self._wake = wake
         self._observer: Any = None
         self._watched: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._failed = False
+        self._hook = threading.excepthook
 
     def start(self) -> None:
         """Begin to watch. Never raises."""
+        self._hook, threading.excepthook = threading.excepthook, self._thread_died
+        self._begin()
+
+    def _begin(self) -> None:
         try:
             from watchdog.observers.inotify import InotifyObserver
 
@@ -47,6 +58,10 @@ class Waker:
 
     def tend(self) -> bool:
         """Watch the directories as they are now; whether all that exist are watched. Never raises."""
+        if self._failed:
+            self._failed = False
+            self._end()
+            self._begin()
         if self._observer is None:
             return False
         wanted = self._directories()
@@ -58,11 +73,31 @@ class Waker:
 
     def stop(self) -> None:
         """Stop watching; `wake` is not called any more once this returns."""
+        self._end()
+        if threading.excepthook == self._thread_died:
+            threading.excepthook = self._hook
+
+    def _end(self) -> None:
         observer, self._observer = self._observer, None
         self._watched.clear()
         if observer is not None:
             observer.stop()
             observer.join()
+
+    def _thread_died(self, failure: threading.ExceptHookArgs) -> None:
+        """Take note when a thread of watchdog dies: `tend` begins anew. One of anybody else is told as ever.
+
+        watchdog's inotify thread can die of an event that comes while its watch is removed; when we stop, that is all.
+        """
+        if not isinstance(failure.thread, BaseThread):
+            self._hook(failure)
+        elif self._observer is not None:
+            self._failed = True
+            log.warning(
+                "watching the directories of the logs failed (%s: %s) and begins anew; the logs are read all the same",
+                failure.exc_type.__name__,
+                failure.exc_value,
+            )
 
     def _directories(self) -> dict[str, frozenset[str]]:
         """The directories of the logs, and of what they link to, with the names that matter there."""

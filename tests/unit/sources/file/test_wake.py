@@ -136,3 +136,45 @@ def test_a_log_behind_a_link_wakes(tmp_path: Path, log: Path, bell: Bell) -> Non
     append(log)
     assert bell.wait()
     waker.stop()
+
+
+def test_a_thread_of_watchdog_that_dies_is_told_in_a_line_and_watching_begins_anew(
+    log: Path, bell: Bell, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its inotify thread can die of an event that comes while a watch is removed (watchdog 2.2)."""
+    failures = [KeyError(1)]
+
+    def wake() -> None:
+        bell.ring()
+        if threading.current_thread() is not threading.main_thread() and failures:
+            raise failures.pop()
+
+    hook = threading.excepthook
+    waker = Waker([str(log)], wake)
+    waker.start()
+    append(log)
+    eventually(lambda: "KeyError" in caplog.text, "the failure is logged")
+    eventually(waker.tend, "the directory is watched again")
+    bell.clear()
+    append(log)
+    assert bell.wait()
+    waker.stop()
+    assert not failures
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "Traceback" not in caplog.text + capsys.readouterr().err
+    assert threading.excepthook is hook
+
+
+def test_a_thread_of_somebody_else_that_dies_is_told_as_ever(log: Path, bell: Bell) -> None:
+    told: list[threading.ExceptHookArgs] = []
+    before, threading.excepthook = threading.excepthook, told.append
+    try:
+        waker = Waker([str(log)], bell.ring)
+        waker.start()
+        thread = threading.Thread(target=lambda: 1 // 0)
+        thread.start()
+        thread.join()
+        waker.stop()
+    finally:
+        threading.excepthook = before
+    assert [failure.exc_type for failure in told] == [ZeroDivisionError]
