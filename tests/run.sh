@@ -1,11 +1,12 @@
 #!/bin/sh
 # All tests: `sh tests/run.sh [PYTEST ARGUMENT...]` as root on Debian 12 or 13; what is missing is installed first.
 #   1. ruff, ruff format, mypy --strict
-#   2. the unit and fault tests with the newest watchdog, pygtail and lmdb of PyPI
-#   3. without arguments: the Debian package built, and its life on clean bookworm and trixie systems and on machines
-#      that boot (up to half an hour; left out, and said, where root may not make namespaces; alone:
+#   2. the Debian package built, and its life on clean bookworm and trixie systems and on machines that boot
+#      (up to half an hour; left out, and said, where root may not make namespaces; alone:
 #      `sh tests/run.sh -m package tests/system`)
-#   4. everything else with Debian's own, real Dovecot and Exim included, and branch coverage
+#   3. everything else with Debian's own libraries, real Dovecot and Exim included, and branch coverage; and
+#      the unit and fault tests with the newest watchdog, pygtail and lmdb of PyPI
+# With arguments only 1, and 3 for what they select, one after the other.
 # Exits non-zero if anything failed; a part that failed before pytest's own summary is named before it.
 # Long campaigns are commands of their own: tests/bench, tests/faults.
 set -eu
@@ -46,6 +47,29 @@ with_newest() {
     "$newest" -m pytest -q -p no:cacheprovider --ignore=tests/system --deselect=tests/system/ "$@" || [ $? = 5 ]
 }
 
+# covered NAME ARGUMENT...: pytest with Debian's libraries; what is covered goes into a file of that name.
+covered() {
+    COVERAGE_FILE=$cache/coverage-$1
+    export COVERAGE_FILE
+    shift
+    "$debian" -m pytest --cov --cov-branch --cov-report= "$@"
+}
+
+# Unit tests beside the tests with real servers: each half has its own core on most machines.
+everything_else() {
+    {
+        part "pytest with the newest libraries" with_newest
+        part "pytest tests/unit" covered unit -q -p no:cacheprovider tests/unit
+        [ -z "$failed" ]
+    } >"$cache/unit.log" 2>&1 &
+    other=$!
+    half=0
+    covered servers tests/system tests/faults || half=$?
+    wait "$other" || half=$?
+    cat "$cache/unit.log"
+    return "$half"
+}
+
 # venv NAME PACKAGE...: a virtual environment on top of Debian's packages. Made again when what it is for,
 # or Python, has changed; one that was cut off has no stamp.
 venv() {
@@ -82,7 +106,6 @@ cd "$root"
 part "ruff check" "$debian" -m ruff check -q
 part "ruff format" "$debian" -m ruff format --check -q
 part "mypy" "$debian" -m mypy
-part "pytest with the newest libraries" with_newest "$@"
 if [ $# = 0 ]; then
     # In continuous integration it must run: there a machine that cannot is a failure.
     if [ "${POPAUTHD_CI:-no}" = yes ] || may_make_systems; then
@@ -90,12 +113,13 @@ if [ $# = 0 ]; then
     else
         printf '== LEFT OUT: the life of the package (root may not make namespaces here)\n'
     fi
+    part "everything else" everything_else
+else
+    part "pytest with the newest libraries" with_newest "$@"
+    part "pytest" covered these "$@"
 fi
-[ -z "$failed" ] || printf '== FAILED so far:%s and not yet run:\n' "$failed"
-printf '== pytest\n'
-began=$(date +%s)
-status=0
-"$debian" -m pytest --cov --cov-branch --cov-report=term "$@" || status=$?
-printf '== pytest took %s s\n' "$(($(date +%s) - began))"
-[ "$status" = 0 ] && [ -n "$failed" ] && status=1
-exit "$status"
+rm -f "$cache/covered.txt"
+"$debian" -m coverage combine -q --data-file="$cache/coverage" "$cache"/coverage-* &&
+    "$debian" -m coverage report --data-file="$cache/coverage" >"$cache/covered.txt"
+printf '== covered: %s (all files: %s)\n' "$(grep TOTAL "$cache/covered.txt")" "$cache/covered.txt"
+[ -z "$failed" ] || fail "FAILED:$failed see above"

@@ -27,17 +27,17 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+
+from popauthd import address, clock, commands
 from popauthd.assembly import recogniser
+from popauthd.books import DATABASES, SCHEMA, Books, Rules
+from popauthd.config import plain_source
 from popauthd.house import House
+from popauthd.policy import Limits
 from popauthd.publisher import Publisher
 from popauthd.relaymap import MapWriter
 from popauthd.sources.logfile import LogFile
 from popauthd.watcher import Followed, Watcher
-
-from popauthd import address, clock, commands
-from popauthd.books import DATABASES, SCHEMA, Books, Rules
-from popauthd.config import plain_source
-from popauthd.policy import Limits
 
 NOW = 1_795_467_600  # 2026-11-23 21:00:00 UTC
 MINUTE, HOUR = 60, 3600
