@@ -39,6 +39,21 @@ class SessionEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """Ends logins that began at or before `at`: those from an address, those of a user, or all.
+
+    address: canonical, an IPv4 or IPv6 address or an IPv6 /64. user: as written in the log. Both "": everybody.
+    made_here: an administrator of this machine asks for it now. It then ends whatever stands, whatever its stamp.
+    Otherwise it ends what was at or before its own time, so it may come late, twice, or after an older one.
+    """
+
+    at: int
+    address: str = ""
+    user: str = ""
+    made_here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A line or login that looks like one that grants, and does not. Counted under its reason word."""
 
@@ -82,5 +97,6 @@ class Grant:
         return self.login_at + self.ahead_seconds
 
 
-Event = Login | SessionEnd | Refusal | Ignored
+Event = Login | SessionEnd | Refusal | Ignored  # what a line tells
+AnyEvent = Event | Revocation  # what the intake takes
 Verdict = Grant | SessionEnd | Refusal | Ignored

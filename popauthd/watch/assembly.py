@@ -22,9 +22,13 @@ from popauthd.store.host_list import HostList
 from popauthd.store.publisher import Publisher
 from popauthd.store.quarantine import heal
 from popauthd.store.relay_map import MapWriter
+from popauthd.watch.clock_steps import ClockSteps
 from popauthd.watch.doveadm_who import Who
-from popauthd.watch.housekeeping import House
-from popauthd.watch.lost_sessions import LostEnds
+from popauthd.watch.housekeeping import Housekeeping
+from popauthd.watch.ledger import Ledger
+from popauthd.watch.limits_in_force import LimitsInForce
+from popauthd.watch.lost_sessions import LostSessions
+from popauthd.watch.notes import Notes
 from popauthd.watch.watcher import Followed, Watcher
 
 # Dovecot's own file first: no local user can write into it, as anyone can into syslog.
@@ -126,16 +130,17 @@ def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[
     users = user_files(settings)
     books = Books(settings.books_path, rules(settings))
     publisher = Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run)
-    house = House(
-        books,
-        publisher,
-        limits(settings),
+    ledger = Ledger(books, publisher)
+    notes = Notes([*(note for note in healed if note), *books.notes, *users.warnings()])
+    housekeeping = Housekeeping(
+        ledger,
+        ClockSteps(ledger),
+        LimitsInForce(ledger, limits(settings), notes, users),
+        notes,
         history_seconds=settings.history_seconds,
-        notes=[*(note for note in healed if note), *books.notes, *users.warnings()],
-        user_files=users,
-        lost_ends=LostEnds(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
+        lost_sessions=LostSessions(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
     )
-    return Watcher(books, publisher, house, [_follow(source) for source in sources], pushed=settings.pushed)
+    return Watcher(ledger, housekeeping, [_follow(source) for source in sources], pushed=settings.pushed)
 
 
 def build_waker(sources: Sequence[SourceConfig], wake: Callable[[], None]) -> Waker:

@@ -13,18 +13,23 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from popauthd import address, policy
-from popauthd.model import Event, Grant, Login, Refusal, SessionEnd
+from popauthd.model import AnyEvent, Grant, Login, Refusal, Revocation, SessionEnd
 from popauthd.policy import Limits, decide
 from popauthd.store.books import Shared, Writing
 from popauthd.watch.deduplication import Twice
 
 
-class Entered(NamedTuple):
-    """What became of a batch: new grants, everything refused, addresses newly found to be shared."""
+@dataclass(slots=True)
+class Entered:
+    """What became of a batch: new grants, everything refused, addresses newly found to be shared.
 
-    opened: list[Grant]
-    refused: list[Refusal]
+    closed: how many addresses could relay until they were revoked.
+    """
+
     shared: list[Shared]
+    opened: list[Grant] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    closed: int = 0
 
 
 class Step(NamedTuple):
@@ -40,18 +45,23 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What was learnt from `source` up to `place` (b"": it has none). `steps`: in the order of the log."""
+    """What was learnt from `source` up to `place` (b"": it has none). `steps`: in the order of the log.
+
+    unread_seconds: how far ahead of the clock lines may be stamped that wait to be read; a revocation that is made
+    here ends their logins too.
+    """
 
     source: str
     place: bytes = b""
-    steps: list[Step | SessionEnd | Refusal] = field(default_factory=list)
+    steps: list[Step | SessionEnd | Revocation | Refusal] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     longest_silence: int = 0
     last_login_at: int = 0
+    unread_seconds: int = 0
 
     def learn(
         self,
-        events: Iterable[Event],
+        events: Iterable[AnyEvent],
         limits: Limits,
         now: int,
         *,
@@ -70,8 +80,17 @@ class Batch:
                 self._judge(event, limits, now, holding=holding and event.at >= booted_at)
             elif isinstance(event, Refusal):
                 self._refuse(event)
+            elif isinstance(event, Revocation):
+                self._judge_revocation(event, limits, now)
             elif isinstance(event, SessionEnd) and holding:
                 self.steps.append(event)
+
+    def _judge_revocation(self, revocation: Revocation, limits: Limits, now: int) -> None:
+        """Refuse one of the far future: until then nobody could log in again."""
+        if revocation.at > now + limits.future_seconds:
+            self._refuse(Refusal("future", revocation.at, revocation.address, revocation.user))
+        else:
+            self.steps.append(revocation)
 
     def _judge(self, login: Login, limits: Limits, now: int, *, holding: bool) -> None:
         verdict = decide(login, limits, now)
@@ -94,13 +113,18 @@ class Batch:
 
     def enter(self, writing: Writing, now: int, *, remember: bool) -> Entered:
         """Enter everything into the books. remember: a session's opening line may come a second time."""
-        counts, entered = Counter(self.counts), Entered([], [], writing.newly_shared)
+        counts, entered = Counter(self.counts), Entered(writing.newly_shared)
+        writing.unread_seconds = self.unread_seconds
         for step in self.steps:
             if isinstance(step, Step):
                 if reason := _enter(step, writing, now, entered):
                     counts[f"refused.{reason}"] += 1
             elif isinstance(step, SessionEnd):
                 writing.end_session(step.session, step.at, now, remember=remember)
+            elif isinstance(step, Revocation):
+                closed = writing.revoke(step, now)
+                counts["revoked"] += closed
+                entered.closed += closed
             else:
                 writing.refuse(step)
                 entered.refused.append(step)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from ipaddress import IPv6Network
 from typing import Any
 
 from popauthd import __version__, address
-from popauthd.errors import StoreError, UsageError
+from popauthd.errors import UsageError
+from popauthd.model import Revocation
 from popauthd.policy import REASONS, lifetime, never_reason
-from popauthd.store.books import Writing
 from popauthd.text import safe
 from popauthd.watch.watcher import Watcher
 
@@ -29,21 +28,22 @@ def status(watcher: Watcher, _request: Mapping[str, Any]) -> dict[str, Any]:
 def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     """Grant an address by hand, for `seconds` (the lifetime if not given)."""
     client = _client(request)
-    watcher.house.learn_own(_own_addresses(request))
-    if watcher.publisher.dry_run:
+    housekeeping, ledger = watcher.housekeeping, watcher.ledger
+    housekeeping.limits.learn_own(_own_addresses(request))
+    limits = housekeeping.limits.now
+    if ledger.dry_run:
         raise UsageError("dry_run is set in the configuration: nothing is published, not even a grant by hand")
-    seconds = request.get("seconds", lifetime(client, watcher.limits))
+    seconds = request.get("seconds", lifetime(client, limits))
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= LONGEST_GRANT_SECONDS:
         raise UsageError(f"a grant lasts between 1 second and {LONGEST_GRANT_SECONDS // 86400} days")
-    if reason := never_reason(client, watcher.limits):
+    if reason := never_reason(client, limits):
         raise UsageError(f"{client} may never relay by address ({reason}): {REASONS[reason]}")
     now = watcher.now()
-    watcher.house.mind_the_clock(now)
-    with watcher.books.writing() as writing:
+    housekeeping.tend_clock(now)
+    with ledger.change() as writing:
         made = writing.grant_by_hand(str(client), now, now + seconds)
         stands_until = max(writing.expiry(key) or 0 for key in address.keys(str(client)))
         writing.count({"granted.by-hand": 1}, now)
-        watcher.publisher.apply(writing)
     log.info("granted by hand address=%s expires_at=%d", made.address, made.expires_at)
     return {"address": made.address, "expires_at": stands_until}
 
@@ -51,29 +51,11 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
 def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     """Revoke what was granted up to now to an address, a user, or everybody (`what` is "all")."""
     now = watcher.now()
-    watcher.house.mind_the_clock(now)
-    user = request.get("user")
-    with watcher.books.writing() as writing:
-        writing.unread_seconds = watcher.unread_seconds
-        if request.get("what") == "all":
-            closed, whom = writing.revoke_all(now), "everybody"
-        elif isinstance(user, str) and user.startswith("@"):
-            raise UsageError(f"{safe(user)} is a domain; revoke its users one by one, and list it in deny_users")
-        elif isinstance(user, str) and user:
-            closed, whom = writing.revoke_user(user, now), f"user={safe(user)}"
-        else:
-            key = _key(request)
-            closed, whom = sum(_revoke(key, now, writing)), f"address={key}"
-        writing.count({"revoked": closed}, now)
-        watcher.publisher.apply(writing)
+    revocation, whom = _revocation(request, now)
+    closed = watcher.intake.take([revocation], "control", now, unread_seconds=watcher.unread_seconds).closed
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
-    warnings = [watcher.books.revocations.trouble]
     # Whoever is told that it was done may stop us right after that: no later look would publish it.
-    for publish, where in ((watcher.publisher.mend, "relay map"), (watcher.publisher.write_host_list, "host list")):
-        try:
-            publish(watcher.books)
-        except StoreError as error:
-            warnings.append(f"{error}; until it is, Exim lets relay whom it names, where it asks the {where}")
+    warnings = [watcher.ledger.revocations_trouble, *watcher.ledger.publish_now()]
     return {"revoked_at": now, "addresses": closed, "warning": "; ".join(filter(None, warnings))}
 
 
@@ -88,12 +70,17 @@ def handle(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     return command(watcher, request)
 
 
-def _revoke(key: str, now: int, writing: Writing) -> list[bool]:
-    """Revoke a key, and its /64 as well or all addresses in it; which of them could relay."""
-    if not key.endswith("/64"):
-        return [writing.revoke_address(one, now) for one in address.keys(key)]
-    inside = {row.address for row in writing.logins_in(IPv6Network(key))} - {key}
-    return [writing.revoke_address(key, now, inside=True), *(writing.revoke_address(one, now) for one in inside)]
+def _revocation(request: Mapping[str, Any], now: int) -> tuple[Revocation, str]:
+    """The revocation that is asked for, and whom it is about, for the log. Raises UsageError."""
+    user = request.get("user")
+    if request.get("what") == "all":
+        return Revocation(now, made_here=True), "everybody"
+    if isinstance(user, str) and user.startswith("@"):
+        raise UsageError(f"{safe(user)} is a domain; revoke its users one by one, and list it in deny_users")
+    if isinstance(user, str) and user:
+        return Revocation(now, user=user, made_here=True), f"user={safe(user)}"
+    key = _key(request)
+    return Revocation(now, address=key, made_here=True), f"address={key}"
 
 
 def _own_addresses(request: Mapping[str, Any]) -> list[str]:

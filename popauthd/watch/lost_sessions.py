@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 
 from popauthd.address import keys
 from popauthd.errors import SourceError
-from popauthd.store.books import Books, Writing
 from popauthd.text import Quiet
 from popauthd.watch.doveadm_who import Who
+from popauthd.watch.ledger import Ledger
 
 log = logging.getLogger("popauthd.watch")
 
 ASK_EVERY_SECONDS = 300.0
 
 
-class LostEnds:
+class LostSessions:
     """Asks at most every ASK_EVERY_SECONDS, and only while sessions are held.
 
     A session ends if Dovecot knows no connection from its address at all: user names may be written
@@ -30,26 +29,24 @@ class LostEnds:
         self._asked_at = 0
         self._quiet = Quiet(log, 3600)
 
-    def tend(self, books: Books, now: int, publish: Callable[[Writing], None]) -> int:
-        """Ask, or look whether the answer is there; returns how many sessions ended. `publish` is called for them."""
+    def tend(self, ledger: Ledger, now: int) -> int:
+        """Ask, or look whether the answer is there; returns how many sessions ended."""
         try:
             found = self._who.answer()
             if found is None:
-                self._ask(books, now)
+                self._ask(ledger, now)
                 return 0
         except SourceError as error:
             self._quiet.warn("who", f"cannot ask which sessions are open: {error}")
             return 0
         there = {key for client in found for key in keys(client)}
-        with books.writing() as writing:
-            ended = writing.end_sessions_elsewhere(there, self._asked_at, now)
-            publish(writing)
-        return ended
+        with ledger.change() as writing:
+            return writing.end_sessions_elsewhere(there, self._asked_at, now)
 
-    def _ask(self, books: Books, now: int) -> None:
+    def _ask(self, ledger: Ledger, now: int) -> None:
         if self._who.asking or time.monotonic() < self._ask_at:
             return
-        with books.reading() as reading:
+        with ledger.reading() as reading:
             if not reading.held_count():
                 return
         self._ask_at = time.monotonic() + ASK_EVERY_SECONDS

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import selectors
 from collections import Counter
+from collections.abc import Callable
 
 from popauthd.config import Config
 from popauthd.errors import ConfigError
+from popauthd.model import Login
 from popauthd.sources.push import auth_policy, post_login
 from popauthd.watch.control import listen
 from popauthd.watch.watcher import Watcher
@@ -51,16 +53,16 @@ class Pushing:
         allowed = post_login.uids(settings.push_users)
         # run_dir's group may reach it, or nobody else; then SO_PEERCRED decides.
         listener = stack.enter_context(listen(settings.push_path, 0o660 if allowed else 0o600))
-        return post_login.PushServer(
-            listener, lambda login: self._watcher.enter(login, post_login.NAME), self._selector, allowed
-        )
+        return post_login.PushServer(listener, self._enter_from(post_login.NAME), self._selector, allowed)
 
     def _policy(self, settings: Config, stack: contextlib.ExitStack) -> auth_policy.PolicyServer:
         secret = _secret(settings)
         listener = stack.enter_context(auth_policy.listen(settings.auth_policy_listen))
-        return auth_policy.PolicyServer(
-            listener, lambda login: self._watcher.enter(login, auth_policy.NAME), self._selector, secret
-        )
+        return auth_policy.PolicyServer(listener, self._enter_from(auth_policy.NAME), self._selector, secret)
+
+    def _enter_from(self, source: str) -> Callable[[Login], bool]:
+        """What enters a login of this source: True once it is published, False if it is refused."""
+        return lambda login: not self._watcher.intake.take([login], source, self._watcher.now()).refused
 
     def _add(
         self, server: post_login.PushServer | auth_policy.PolicyServer, stack: contextlib.ExitStack, where: str
@@ -82,7 +84,7 @@ class Pushing:
         """Drop slow clients and have the watcher count what was heard; call it now and then."""
         for server in self._servers:
             server.drop_slow()
-            self._watcher.house.count(server.counts)
+            self._watcher.housekeeping.notes.count(server.counts)
             server.counts = Counter()
 
     def close(self) -> None:

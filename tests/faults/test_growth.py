@@ -18,7 +18,7 @@ from popauthd.store.books import Books, Rules
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
 from popauthd.watch.batch import Batch
-from popauthd.watch.housekeeping import House
+from tests.support.watching import housekeeping_of
 
 NOW = 1_795_467_600
 HISTORY = 600
@@ -48,20 +48,19 @@ def test_the_books_do_not_grow_without_end(tmp_path: Path) -> None:
     path = tmp_path / "books.mdb"
     dice, open_sessions = random.Random(7), list[tuple[int, str]]()
     books = Books(str(path), Rules(shared_users=25, hold_seconds=43200))
-    house = House(
-        books, Publisher(MapWriter(str(tmp_path / "relay.mdb"))), Limits(lifetime_seconds=300),
-        history_seconds=HISTORY, clock_offset=lambda: 1000,
-    )  # fmt: skip
-    with books.writing() as writing:
-        house.start(writing, NOW)
+    publisher = Publisher(MapWriter(str(tmp_path / "relay.mdb")))
+    limits = Limits(lifetime_seconds=300)
+    ledger, housekeeping = housekeeping_of(books, publisher, limits, lambda: 1000, HISTORY)
+    with ledger.change() as writing:
+        housekeeping.start(writing, NOW)
     sizes = []
     for history in range(100):
         for now in range(NOW + history * HISTORY, NOW + (history + 1) * HISTORY, STEP):
             batch = Batch("log")
-            batch.learn(logins(dice, now, open_sessions), house.limits, now, holding=True, twice=None)
-            with books.writing() as writing:
+            batch.learn(logins(dice, now, open_sessions), housekeeping.limits.now, now, holding=True, twice=None)
+            with ledger.change() as writing:
                 batch.enter(writing, now, remember=False)
-            while house.tend(now, caught_up=True):
+            while housekeeping.tend(now, caught_up=True):
                 pass
         sizes.append(path.stat().st_size)
     shown = ", ".join(f"{size >> 10}" for size in (*sizes[:3], *sizes[9::10]))

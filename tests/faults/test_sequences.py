@@ -23,9 +23,9 @@ from popauthd.store.books import DATABASES, SCHEMA, Books
 from popauthd.store.publisher import Publisher
 from popauthd.store.quarantine import heal
 from popauthd.store.relay_map import MapWriter
-from popauthd.watch.housekeeping import House
 from popauthd.watch.watcher import Followed, Watcher
 from tests.support.helpers import ROOT
+from tests.support.watching import housekeeping_of
 
 LIMITS = Limits(lifetime_seconds=1800)
 CASES: list[dict[str, Any]] = [
@@ -52,8 +52,8 @@ class World:
         recogniser = Recogniser(Reading("dovecot-file"))
         source = LogFile(str(self.log), recogniser.stamp, clock=lambda: self.now)
         opened, publisher = Books(books), Publisher(MapWriter(relay_map))
-        house = House(opened, publisher, LIMITS, clock_offset=lambda: self.offset)
-        watcher = Watcher(opened, publisher, house, [Followed(source, recogniser)], clock=lambda: self.now)
+        ledger, housekeeping = housekeeping_of(opened, publisher, LIMITS, lambda: self.offset)
+        watcher = Watcher(ledger, housekeeping, [Followed(source, recogniser)], clock=lambda: self.now)
         watcher.start()
         return watcher
 
@@ -73,7 +73,7 @@ class World:
             file.write(text.encode())
 
     def published(self) -> dict[str, int]:
-        with self.watcher.books.reading() as reading:
+        with self.watcher.ledger.reading() as reading:
             return dict(reading.published())
 
 
@@ -97,7 +97,7 @@ def replace_with_symlink(world: World, target: str) -> None:
 
 
 def write_garbage_place(world: World) -> None:
-    with world.watcher.books.writing() as writing:
+    with world.watcher.ledger.change() as writing:
         writing.set_place(str(world.log), b"garbage, not a place")
 
 
@@ -107,9 +107,8 @@ def clock_forward(world: World, seconds: int) -> None:
 
 
 def revoke(world: World, change: Callable[[Any], object]) -> None:
-    with world.watcher.books.writing() as writing:
+    with world.watcher.ledger.change() as writing:
         change(writing)
-        world.watcher.publisher.apply(writing)
 
 
 STEPS: dict[str, Callable[..., None]] = {

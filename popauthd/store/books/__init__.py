@@ -42,7 +42,7 @@ from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
 from popauthd.store.books.entries import Rules
 from popauthd.store.books.migrations import guess, migrate
 from popauthd.store.books.reading import LoginRow, Reading, Shared
-from popauthd.store.books.revocations import Revocation, RevocationFile
+from popauthd.store.books.revocations import RevocationFile, RevocationRecord
 from popauthd.store.books.writing import Writing
 from popauthd.store.map_size import map_bytes
 
@@ -140,11 +140,11 @@ class Books:
         if bad or self.revocations.lines > 2 * len(mine) + 100 or {found.key: found for found in mine} != known:
             self.revocations.write(mine)
 
-    def take_in_revocations(self, writing: Writing) -> tuple[dict[bytes, Revocation], int]:
+    def take_in_revocations(self, writing: Writing) -> tuple[dict[bytes, RevocationRecord], int]:
         """Enter what the file of revocations knows; that, and how many lines are none. Raises StoreError."""
         known, bad = self.revocations.load()
         if sum(writing.merge(found) for found in known.values()):  # not any(): each must be entered
-            writing.close_revoked()
+            writing.close_revoked(writing.latest())
         return known, bad
 
     @contextmanager

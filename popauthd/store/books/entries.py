@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import lmdb
 
 from popauthd.store.books.reading import LoginRow, Reading, Shared, login_key, login_value, user_index, when
-from popauthd.store.books.revocations import Revocation
+from popauthd.store.books.revocations import RevocationRecord
 
 CROWD_HISTORY = 200  # expired logins that are kept for an address when its users are counted
 
@@ -43,7 +43,7 @@ class Entries(Reading):
         self.changes: dict[str, int | None] = {}
         self.cleared = False
         self.unread_seconds = 0
-        self.revoked: list[Revocation] = []
+        self.revoked: list[RevocationRecord] = []
         self.more_to_forget = False
         self.newly_shared: list[Shared] = []
         self._latest, self._latest_stamp = self.latest(), self.latest_stamp()

@@ -15,7 +15,7 @@ from popauthd.address import keys
 from popauthd.model import Grant, Refusal
 from popauthd.policy.cut_names import may_be_cut
 from popauthd.policy.user_list import lower
-from popauthd.store.books.revocations import USER_BYTES, Revocation
+from popauthd.store.books.revocations import USER_BYTES, RevocationRecord
 
 CUT_BYTES = 64  # fewer bytes than any server leaves of a user name that it cuts
 
@@ -302,11 +302,11 @@ class Reading:
                 if (value := self._get("revocations", key)) is not None:
                     yield read_times(value)
 
-    def revocations(self) -> Iterator[Revocation]:
+    def revocations(self) -> Iterator[RevocationRecord]:
         """Every revocation, by the clock of the time when it was made."""
         for key, value in self._scan("revocations"):
             times = read_times(value)
-            yield Revocation(key, times.first_at, times.ahead_seconds)
+            yield RevocationRecord(key, times.first_at, times.ahead_seconds)
 
     def refusal(self, address: str) -> Refusal | None:
         """The latest refusal of a login from an address."""

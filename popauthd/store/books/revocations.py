@@ -29,7 +29,7 @@ LINE_BYTES = 4096
 FILE_BYTES = 256 << 20  # more than that is not ours
 
 
-class Revocation(NamedTuple):
+class RevocationRecord(NamedTuple):
     """Logins that `key` (see reading.py) names end if they began at or before `at`, epoch seconds.
 
     ahead_seconds: how much later than `at` the latest of them was stamped.
@@ -57,9 +57,9 @@ class RevocationFile:
         now = file_marks.at(self.path)
         return "" if now == self._left else file_marks.difference(self._left, now)
 
-    def load(self) -> tuple[dict[bytes, Revocation], int]:
+    def load(self) -> tuple[dict[bytes, RevocationRecord], int]:
         """The latest revocation of each key, and how many lines could not be read. Raises StoreError."""
-        found: dict[bytes, Revocation] = {}
+        found: dict[bytes, RevocationRecord] = {}
         *lines, rest = self._read().split(b"\n")
         bad = int(rest != b"")  # torn: what is added to it would be lost as well
         self.lines, self._left = len(lines), file_marks.at(self.path)
@@ -81,7 +81,7 @@ class RevocationFile:
         except OSError as error:
             raise StoreError(f"revocations {self.path}: cannot be read: {error.strerror}") from error
 
-    def append(self, revocations: Sequence[Revocation]) -> None:
+    def append(self, revocations: Sequence[RevocationRecord]) -> None:
         """Add revocations, and return when they are on the disk. On failure `trouble` is set until `write` succeeds."""
         if self.trouble:
             return
@@ -96,7 +96,7 @@ class RevocationFile:
         except OSError as error:
             self._failed(error)
 
-    def write(self, revocations: Sequence[Revocation]) -> None:
+    def write(self, revocations: Sequence[RevocationRecord]) -> None:
         """Make the file hold exactly these. On failure the old file stays, and `trouble` is set."""
         fresh = Path(f"{self.path}.new")
         try:
@@ -120,12 +120,12 @@ class RevocationFile:
         )
 
 
-def later(known: Revocation | None, other: Revocation) -> Revocation:
+def later(known: RevocationRecord | None, other: RevocationRecord) -> RevocationRecord:
     """What two revocations of the same key come to."""
     if known is None:
         return other
     at = max(known.at, other.at)
-    return Revocation(other.key, at, max(known.at + known.ahead_seconds, other.at + other.ahead_seconds) - at)
+    return RevocationRecord(other.key, at, max(known.at + known.ahead_seconds, other.at + other.ahead_seconds) - at)
 
 
 # The first two bytes of a key, the name of the field, and the bytes that follow as the text of the field.
@@ -133,7 +133,7 @@ _KINDS = {b"a\0": "address", b"u\0": "user", b"c\0": "user_cut", b"w\0": "user_w
 _DIGEST = b"u\0\0"
 
 
-def _line(revocation: Revocation) -> bytes:
+def _line(revocation: RevocationRecord) -> bytes:
     key = revocation.key
     whom: dict[str, Any]
     if key == b"*":
@@ -146,7 +146,7 @@ def _line(revocation: Revocation) -> bytes:
     return json.dumps({"revoked_at": revocation.at, **whom, **more}).encode("ascii") + b"\n"
 
 
-def _read(line: bytes) -> Revocation | None:
+def _read(line: bytes) -> RevocationRecord | None:
     """A line as a revocation, or None if it is not one."""
     if len(line) > LINE_BYTES:
         return None
@@ -157,7 +157,7 @@ def _read(line: bytes) -> Revocation | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     whole = type(at) is int and type(ahead_seconds) is int and 0 <= at < 1 << 40 and 0 <= ahead_seconds < 1 << 20
-    return Revocation(key, at, ahead_seconds) if whole and len(key) <= 500 else None
+    return RevocationRecord(key, at, ahead_seconds) if whole and len(key) <= 500 else None
 
 
 def _key(fields: dict[str, Any]) -> bytes:

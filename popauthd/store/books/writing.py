@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from ipaddress import IPv6Network
 from itertools import groupby, islice
 from operator import attrgetter
 
-from popauthd.model import Grant, Refusal
+from popauthd.address import keys as address_keys
+from popauthd.model import Grant, Refusal, Revocation
 from popauthd.policy.cut_names import may_be_cut
 from popauthd.store.books.reading import LoginRow, Times, login_key, read_times, revocation_keys, site_revocation
-from popauthd.store.books.revocations import USER_BYTES, Revocation, later
+from popauthd.store.books.revocations import USER_BYTES, RevocationRecord, later
 from popauthd.store.books.sessions import Sessions
 
 REVOCATION_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: nothing older can grant
@@ -81,6 +83,42 @@ class Writing(Sessions):
         self._recompute(address, now)
         return made
 
+    def revoke(self, revocation: Revocation, now: int) -> int:
+        """Enter a revocation; returns how many addresses could relay until then.
+
+        The latest revocation counts, so the same one may come twice, late, or after a newer one.
+        """
+        if not revocation.made_here:
+            return self._revoke_at(revocation, now)
+        if revocation.user:
+            return self.revoke_user(revocation.user, now)
+        if not revocation.address:
+            return self.revoke_all(now)
+        if not revocation.address.endswith("/64"):
+            return sum([self.revoke_address(one, now) for one in address_keys(revocation.address)])
+        inside = {row.address for row in self.logins_in(IPv6Network(revocation.address))} - {revocation.address}
+        closed = [self.revoke_address(revocation.address, now, inside=True)]
+        return sum([*closed, *(self.revoke_address(one, now) for one in inside)])
+
+    def _revoke_at(self, revocation: Revocation, now: int) -> int:
+        """Enter a revocation that was made elsewhere, or earlier: it ends what was at or before its own time."""
+        before = self.published_count()
+        for key in self._keys_of(revocation):
+            record = RevocationRecord(key, revocation.at)
+            if self.merge(record):
+                self.revoked.append(record)
+        self.close_revoked(now)
+        return before - self.published_count()
+
+    def _keys_of(self, revocation: Revocation) -> list[bytes]:
+        if revocation.user:
+            return revocation_keys(revocation.user)
+        if not revocation.address:
+            return [b"*"]
+        if revocation.address.endswith("/64"):
+            return [b"a\0" + revocation.address.encode("ascii"), site_revocation(revocation.address)]
+        return [b"a\0" + key.encode("ascii") for key in address_keys(revocation.address)]
+
     def revoke_address(self, address: str, now: int, *, inside: bool = False) -> bool:
         """Revoke every login from an address up to now; True if it could relay until then.
 
@@ -128,12 +166,14 @@ class Writing(Sessions):
         """Enter a new revocation. If the clock was set back, what it ends bears the stamps of the time before that."""
         was_set_back = self._furthest_stamp > max(at, self._latest_stamp)
         ahead_seconds = max(ahead_seconds, self.unread_seconds)
-        revocation = Revocation(key, self._furthest_stamp) if was_set_back else Revocation(key, at, ahead_seconds)
+        revocation = (
+            RevocationRecord(key, self._furthest_stamp) if was_set_back else RevocationRecord(key, at, ahead_seconds)
+        )
         known = read_times(self._get("revocations", key))
         self._put_revocation(revocation, known, at=at, strict=self.unread_seconds > 0)
         self.revoked.append(revocation)
 
-    def merge(self, revocation: Revocation) -> bool:
+    def merge(self, revocation: RevocationRecord) -> bool:
         """Enter a revocation that may be known already: the latest counts; True if it was not known.
 
         The books are new then, or an older copy, and may not know what it ended: no login counts that may be one of
@@ -145,14 +185,14 @@ class Writing(Sessions):
         self._put_revocation(revocation, known, at=revocation.at, strict=True)
         return True
 
-    def close_revoked(self) -> None:
+    def close_revoked(self, now: int) -> None:
         """Publish no longer what a revocation ends that the books did not know when it was made."""
         for address in [address for address, _expiry in self.published()]:
             if any(row.login_at <= self.revoked_at(address, row.user) for row in self.logins(address)):
-                self._recompute(address, self._latest)
+                self._recompute(address, now)
 
-    def _put_revocation(self, revocation: Revocation, known: Times, *, at: int, strict: bool) -> None:
-        both = later(Revocation(revocation.key, known.first_at, known.ahead_seconds), revocation)
+    def _put_revocation(self, revocation: RevocationRecord, known: Times, *, at: int, strict: bool) -> None:
+        both = later(RevocationRecord(revocation.key, known.first_at, known.ahead_seconds), revocation)
         until = both.at + both.ahead_seconds if strict else known.stamped_until
         times = Times(max(known.at, at), both.at, both.ahead_seconds, until)
         if times != known:

@@ -16,9 +16,10 @@ from popauthd.store.host_list import HostList
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
 from popauthd.watch.commands import handle
-from popauthd.watch.housekeeping import House
 from popauthd.watch.watcher import Watcher
 from tests.support.helpers import published_expiry
+from tests.support.watching import housekeeping_of
+from tests.support.watching import told as tell
 
 A, SIX = "192.0.2.10", "2001:db8:1:2::7"
 NOW = 1_795_467_600
@@ -32,19 +33,20 @@ class World:
         self.map = str(directory / "relay.mdb")
         books = Books(str(directory / "books.mdb"), Rules(hold_seconds=3600))
         self.listed = directory / "relay-hosts"
-        publisher = Publisher(MapWriter(self.map), HostList(str(self.listed)))
-        house = House(books, publisher, Limits(), clock_offset=lambda: self.now - 1000)
-        self.watcher = Watcher(books, publisher, house, [], pushed=True, clock=lambda: self.now)
+        self.offset = NOW - 1000
+        self.publisher = Publisher(MapWriter(self.map), HostList(str(self.listed)))
+        ledger, housekeeping = housekeeping_of(books, self.publisher, Limits(), lambda: self.offset)
+        self.watcher = Watcher(ledger, housekeeping, [], pushed=True, clock=lambda: self.now)
         self.watcher.start()
 
     def login(self, address: str, user: str = "anna", server: str = "198.51.100.5") -> bool:
-        return self.watcher.enter(Login(self.now, address, user, "imap", "PLAIN", True, "", server), "push")
+        return tell(self.watcher, Login(self.now, address, user, "imap", "PLAIN", True, "", server), "push")
 
     def ask(self, command: str, **request: Any) -> dict[str, Any]:
         return handle(self.watcher, {"command": command, **request})
 
     def may_relay(self, address: str) -> bool:
-        expires_at = published_expiry(self.watcher.publisher._map, address)
+        expires_at = published_expiry(self.publisher._map, address)
         return expires_at is not None and expires_at > self.now
 
 
@@ -122,7 +124,7 @@ def test_a_line_of_a_revoked_64_that_is_read_later_opens_nothing(world: World) -
     """No login of these addresses was known when it was revoked: their lines lay unread, or the books were lost."""
 
     def told(address: str) -> bool:
-        return world.watcher.enter(Login(NOW - 5, address, address, "imap", "PLAIN", True), "push")
+        return tell(world.watcher, Login(NOW - 5, address, address, "imap", "PLAIN", True), "push")
 
     world.ask("revoke", address="2001:db8:1:2::/64")
     inside, outside = [SIX, "2001:db8:1:2::"], ["2001:db8:1:3::7", "2001:db8:1:20::7", A]
@@ -134,8 +136,8 @@ def test_a_line_of_a_revoked_64_that_is_read_later_opens_nothing(world: World) -
 
 def test_revoking_an_address_revokes_no_other_of_its_64(world: World) -> None:
     world.ask("revoke", address=SIX)
-    assert world.watcher.enter(Login(NOW - 5, SIX + "8", "bob", "imap", "PLAIN", True), "push")
-    assert not world.watcher.enter(Login(NOW - 5, SIX, "anna", "imap", "PLAIN", True), "push")
+    assert tell(world.watcher, Login(NOW - 5, SIX + "8", "bob", "imap", "PLAIN", True), "push")
+    assert not tell(world.watcher, Login(NOW - 5, SIX, "anna", "imap", "PLAIN", True), "push")
 
 
 def test_a_revocation_that_cannot_be_kept_says_so_and_counts(world: World, tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_revocation_that_cannot_be_kept_says_so_and_counts(world: World, tmp_p
 
 def test_what_is_granted_right_after_the_clock_was_set_back_stays(world: World) -> None:
     world.now -= 3600
-    world.watcher.house._clock_offset = lambda: NOW - 1000 - 3600
+    world.offset = NOW - 1000 - 3600
     world.ask("grant", address=A)
     world.watcher.turn()
     assert world.may_relay(A)
@@ -165,7 +167,7 @@ def test_a_revocation_is_answered_when_the_host_list_names_nobody_who_was_revoke
 ) -> None:
     assert world.login(A)
     world.ask("grant", address="192.0.2.11")
-    world.watcher.publisher.write_host_list(world.watcher.books)
+    assert world.watcher.ledger.publish_now() == []
     assert f"{A}: " in world.listed.read_text()
     assert world.ask("revoke", **whom)["warning"] == ""
     assert f"{A}: " not in world.listed.read_text()
@@ -181,7 +183,7 @@ def test_a_revocation_is_answered_when_it_is_in_a_map_that_was_lost_just_before(
     world.ask("grant", address="192.0.2.11")
     Path(world.map).with_name(lost).unlink()
     assert world.ask("revoke", **whom)["warning"] == ""
-    world.watcher.publisher.close()
+    world.publisher.close()
     left = MapWriter(world.map)
     found = {address for address in (A, "192.0.2.11") if published_expiry(left, address)}
     left.close()

@@ -9,8 +9,11 @@ import pytest
 from popauthd.errors import SourceError
 from popauthd.model import Grant
 from popauthd.store.books import Books, Rules
+from popauthd.store.publisher import Publisher
+from popauthd.store.relay_map import MapWriter
 from popauthd.watch.doveadm_who import Who, addresses
-from popauthd.watch.lost_sessions import LostEnds
+from popauthd.watch.ledger import Ledger
+from popauthd.watch.lost_sessions import LostSessions
 from tests.support.helpers import eventually
 
 NOW = 1_795_467_600
@@ -72,11 +75,15 @@ def test_a_command_that_fails_or_is_not_there_is_an_error() -> None:
         Who(("/no/such/command",)).ask()
 
 
-def tend_until(lost: LostEnds, books: Books, ended: int) -> None:
+def ledger_of(books: Books, directory: Path) -> Ledger:
+    return Ledger(books, Publisher(MapWriter(str(directory / "relay.mdb"))))
+
+
+def tend_until(lost: LostSessions, ledger: Ledger, ended: int) -> None:
     total: list[int] = []
 
     def tended() -> bool:
-        total.append(lost.tend(books, NOW + 5000, lambda writing: None))
+        total.append(lost.tend(ledger, NOW + 5000))
         return sum(total) == ended and not lost._who.asking
 
     eventually(tended, "the answer to be used")
@@ -91,7 +98,7 @@ def test_a_session_ends_when_dovecot_knows_no_connection_from_its_address(tmp_pa
             writing.grant(grant)
             writing.open_session(f"s{number}", grant, at)
         writing.renew(NOW + 4990)
-    tend_until(LostEnds(said(ANSWER.decode())), books, 1)
+    tend_until(LostSessions(said(ANSWER.decode())), ledger_of(books, tmp_path), 1)
     with books.reading() as reading:
         assert {address for address, _user, _at in reading.open_sessions()} == {"192.0.2.7", "192.0.2.9"}
         assert reading.expiry("192.0.2.8") == NOW + 5000 + 900
@@ -104,9 +111,10 @@ def test_when_dovecot_cannot_be_asked_nothing_ends(tmp_path: Path) -> None:
         grant = Grant("192.0.2.8", "joe", NOW, NOW + 900, "dovecot")
         writing.grant(grant)
         writing.open_session("s", grant, NOW)
-    lost = LostEnds(said("", 75, "Fatal"))
-    lost.tend(books, NOW + 5000, lambda writing: None)
-    eventually(lambda: not (lost.tend(books, NOW + 5000, lambda writing: None) or lost._who.asking), "the failure")
+    lost = LostSessions(said("", 75, "Fatal"))
+    ledger = ledger_of(books, tmp_path)
+    lost.tend(ledger, NOW + 5000)
+    eventually(lambda: not (lost.tend(ledger, NOW + 5000) or lost._who.asking), "the failure")
     with books.reading() as reading:
         assert reading.held_count() == 1
     books.close()

@@ -19,8 +19,8 @@ from popauthd.store.books import Books, Rules
 from popauthd.store.host_list import HostList
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
-from popauthd.watch.housekeeping import House
 from tests.support.helpers import published_expiry
+from tests.support.watching import housekeeping_of
 
 A, B, C = "192.0.2.10", "192.0.2.11", "2001:db8::7"
 NOW = 1_795_467_600
@@ -38,7 +38,7 @@ def granted(login: Login, now: int, limits: Limits = LIMITS) -> Grant:
 
 @dataclass
 class World:
-    """Books, map and house, with a wall clock and a boot clock in the test's hand."""
+    """Books, map and housekeeping, with a wall clock and a boot clock in the test's hand."""
 
     directory: Path
     monkeypatch: pytest.MonkeyPatch
@@ -55,18 +55,16 @@ class World:
         self.books = Books(str(self.directory / "books.mdb"), self.rules)
         listed = HostList(str(self.directory / "relay-hosts"))
         self.publisher = Publisher(MapWriter(str(path)), listed, dry_run=self.dry_run)
-        self.house = House(
-            self.books, self.publisher, self.limits, history_seconds=HOUR, clock_offset=lambda: self.now - self.uptime
+        self.ledger, self.housekeeping = housekeeping_of(
+            self.books, self.publisher, self.limits, lambda: self.now - self.uptime, HOUR
         )
-        with self.books.writing() as writing:
-            self.house.start(writing, self.now)
-            self.publisher.replace(writing)
-        self.publisher.tend(self.books)
+        with self.ledger.beginning() as writing:
+            self.housekeeping.start(writing, self.now)
+        self.ledger.publish_due()
 
     def stop(self) -> None:
-        self.house.close()
-        self.publisher.close()
-        self.books.close()
+        self.housekeeping.close()
+        self.ledger.close()
 
     def restart(self, **change: object) -> None:
         """Stop, change something of the world, and start again."""
@@ -89,13 +87,13 @@ class World:
         self.tend()
 
     def tend(self, *, caught_up: bool = True) -> None:
-        self.house.mind_the_clock(self.now)
-        self.house.tend(self.now, caught_up=caught_up)
+        self.housekeeping.tend_clock(self.now)
+        self.housekeeping.tend(self.now, caught_up=caught_up)
 
     def login(self, user: str = "anna", address: str = A, ago: int = 0, **facts: object) -> str:
         login = Login(self.now - ago, address, user, "imap", "PLAIN", True, format="dovecot")
         login = replace(login, **facts)  # type: ignore[arg-type]
-        grant = granted(login, self.now, self.house.limits)
+        grant = granted(login, self.now, self.housekeeping.limits.now)
         with self.books.writing() as writing:
             reason = writing.grant(grant, self.now)
             if login.session:
@@ -181,7 +179,7 @@ def test_a_login_after_the_clock_was_set_back_counts_from_its_own_time(world: Wo
     """The step is seen before the login is entered, or it would be moved as if it had been there before."""
     world.login("bob", B)
     world.now -= HOUR
-    world.house.mind_the_clock(world.now)
+    world.housekeeping.tend_clock(world.now)
     world.login()
     world.tend()
     assert world.left() == LIFETIME
@@ -380,11 +378,11 @@ def test_the_queues_become_shorter_again(world: World) -> None:
 
 def test_this_machines_addresses_are_learnt_kept_and_not_granted(world: World) -> None:
     world.login(address=C)
-    world.house.learn_own([C, "127.0.0.1", "no address", "::ffff:192.0.2.11"])
+    world.housekeeping.limits.learn_own([C, "127.0.0.1", "no address", "::ffff:192.0.2.11"])
     world.tend()
     assert world.left(C) == 0, "what it had is taken back"
     world.restart()
-    refused = decide(Login(world.now, B, "bob", "imap"), world.house.limits, world.now)
+    refused = decide(Login(world.now, B, "bob", "imap"), world.housekeeping.limits.now, world.now)
     assert getattr(refused, "reason", "") == "own-address"
     assert world.login(address=A) == ""
     with world.books.reading() as reading:
@@ -398,7 +396,7 @@ def test_forgetting_goes_on_until_nothing_is_due(world: World) -> None:
             writing._remember_ended(b"s%d" % number, world.now, world.now)
     world.now += LIFETIME + 2 * HOUR
     turns = 0
-    while world.house.tend(world.now, caught_up=True):
+    while world.housekeeping.tend(world.now, caught_up=True):
         turns += 1
     assert turns == 2, "each in a transaction of its own"
     with world.books.reading() as reading:
@@ -415,7 +413,7 @@ def test_renewing_and_sweeping_go_on_until_nothing_is_due(world: World) -> None:
                 writing.open_session(f"s{number}", grant, world.now)
     world.now += LIFETIME
     turns = 0
-    while world.house.tend(world.now, caught_up=True):
+    while world.housekeeping.tend(world.now, caught_up=True):
         turns += 1
     assert turns == 1, "each in a transaction of its own"
     with world.books.reading() as reading:
@@ -438,7 +436,7 @@ def test_full_books_forget_first_and_then_grow(world: World, tmp_path: Path) -> 
                             writing.grant(granted(login, world.now), world.now)
                     break
                 except StoreFullError:
-                    world.house.make_room(world.now)
+                    world.housekeeping.make_room(world.now)
 
     fill(0, 1500)
     assert world.books.map_bytes == 1 << 20
@@ -452,20 +450,20 @@ def test_full_books_forget_first_and_then_grow(world: World, tmp_path: Path) -> 
     assert world.books.map_bytes > 1 << 20, "nothing had run out"
     with world.books.reading() as reading:
         assert reading.published_count() == 5500
-    assert any("the books were full" in note for note in world.house.notes)
+    assert any("the books were full" in note for note in world.housekeeping.notes.texts)
 
 
 def test_books_that_cannot_grow_say_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world.books, "grow", lambda: False)
     with pytest.raises(StoreFullError, match="a shorter `history` makes room"):
-        world.house.make_room(world.now)
+        world.housekeeping.make_room(world.now)
 
 
 def test_where_no_end_is_told_that_is_said_once(world: World) -> None:
     world.login(session="s")
     for _ in range(4):
         world.wait(LIFETIME // 2)
-    assert [note.partition(" ")[2][:21] for note in world.house.notes] == ["sessions are not held"]
+    assert [note.partition(" ")[2][:21] for note in world.housekeeping.notes.texts] == ["sessions are not held"]
 
 
 @pytest.mark.parametrize("boot", [True, False], ids=["boot", "step"])
@@ -487,7 +485,7 @@ def test_a_clock_that_is_ahead_for_a_while_makes_nobody_forget_a_revocation(
         assert writing.grant(line, world.now) == "revoked"
     world.step(30 * DAY)
     clock = time.monotonic
-    monkeypatch.setattr("popauthd.watch.housekeeping.time.monotonic", lambda: clock() + 600)
+    monkeypatch.setattr("popauthd.watch.clock_steps.time.monotonic", lambda: clock() + 600)
     world.wait(100)
     with world.books.reading() as reading:
         assert list(reading.revocations()) == [], "a clock that stays so is right"
@@ -506,7 +504,7 @@ def test_no_session_is_held_over_a_boot(world: World) -> None:
 
 
 def test_what_is_counted_between_batches_is_entered_soon(world: World) -> None:
-    world.house.count({"push.bad": 2})
+    world.housekeeping.notes.count({"push.bad": 2})
     world.tend()
     with world.books.reading() as reading:
         assert reading.counters() == {"push.bad": 2}
@@ -527,23 +525,23 @@ def test_a_file_of_revocations_that_others_touch_is_taken_in_and_written_again(w
     world.tend()
     assert kept in file.read_bytes()
     assert b'"bob"' in file.read_bytes()
-    assert [note.partition("revocations")[2].split(";")[0].split()[-1] for note in world.house.notes] == [
+    assert [note.partition("revocations")[2].split(";")[0].split()[-1] for note in world.housekeeping.notes.texts] == [
         "process",
         "removed",
     ]
     world.tend()
-    assert len(world.house.notes) == 2, "it is told once"
+    assert len(world.housekeeping.notes.texts) == 2, "it is told once"
 
 
 def test_books_that_are_removed_while_the_watcher_runs_are_told(world: World, tmp_path: Path) -> None:
     world.tend()
-    assert world.house.degraded == ""
+    assert world.housekeeping.degraded == ""
     (tmp_path / "books.mdb").rename(tmp_path / "elsewhere")
     world.tend()
-    assert "were removed or replaced while the watcher runs" in world.house.degraded
+    assert "were removed or replaced while the watcher runs" in world.housekeeping.degraded
     (tmp_path / "elsewhere").rename(tmp_path / "books.mdb")
     world.tend()
-    assert world.house.degraded == ""
+    assert world.housekeeping.degraded == ""
 
 
 def test_a_clock_set_back_while_stopped_is_seen_though_nothing_happened_for_long(world: World) -> None:

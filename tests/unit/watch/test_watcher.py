@@ -25,9 +25,10 @@ from popauthd.store.host_list import HostList
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
 from popauthd.watch.commands import handle
-from popauthd.watch.housekeeping import House
 from popauthd.watch.watcher import CHUNKS_A_TURN, Followed, Watcher
 from tests.support.helpers import published_expiry
+from tests.support.watching import housekeeping_of
+from tests.support.watching import told as tell
 
 A, B, SERVER = "192.0.2.10", "192.0.2.11", "198.51.100.5"
 NOW = 1_795_467_600
@@ -116,11 +117,11 @@ class World:
         self.books = Books(str(self.directory / "books.mdb"), self.rules)
         self.map = MapWriter(str(self.directory / "relay.mdb"))
         publisher = Publisher(self.map, HostList(str(self.directory / "relay-hosts")), dry_run=self.dry_run)
-        house = House(self.books, publisher, self.limits, clock_offset=lambda: self.offset)
+        ledger, housekeeping = housekeeping_of(self.books, publisher, self.limits, lambda: self.offset)
         recogniser = Recogniser(Reading("dovecot-file"))
         source = LogFile(str(self.log), recogniser.stamp, clock=lambda: self.now)
         followed = [Followed(source, recogniser), *(Followed(one, recogniser) for one in self.others)]
-        self.watcher = Watcher(self.books, publisher, house, followed, pushed=self.pushed, clock=lambda: self.now + 0.5)
+        self.watcher = Watcher(ledger, housekeeping, followed, pushed=self.pushed, clock=lambda: self.now + 0.5)
         self.watcher.start()
 
     def restart(self, **change: object) -> None:
@@ -140,7 +141,7 @@ class World:
 
     def left(self, address: str = A) -> int:
         """For how many seconds more the map lets an address relay."""
-        return max(0, (published_expiry(self.watcher.publisher._map, address) or 0) - self.now)
+        return max(0, (published_expiry(self.map, address) or 0) - self.now)
 
     def status(self, name: str) -> Any:
         return self.watcher.status()[name]
@@ -499,7 +500,7 @@ def test_a_login_that_is_told_in_two_ways_is_counted_once(
 ) -> None:
     world.restart(**change)
     world.read(login(NOW, session="s"))
-    assert world.watcher.enter(Login(NOW, A, "anna", "imap", "PLAIN", True, "s", SERVER, "dovecot"), "push")
+    assert tell(world.watcher, Login(NOW, A, "anna", "imap", "PLAIN", True, "s", SERVER, "dovecot"), "push")
     assert world.status("today") == {"lines": 1, **counts}
 
 
@@ -523,7 +524,7 @@ ENTERED: list[tuple[str, Login, bool, int]] = [
 def test_what_dovecot_tells_is_answered_when_it_is_published(
     world: World, told: Login, entered: bool, left: int
 ) -> None:
-    assert world.watcher.enter(told, "push") is entered
+    assert tell(world.watcher, told, "push") is entered
     assert world.left() == left
     assert world.status("held") == 0, "only a log tells of its end"
 
@@ -531,10 +532,10 @@ def test_what_dovecot_tells_is_answered_when_it_is_published(
 def test_what_dovecot_tells_and_cannot_be_entered_is_not_kept(world: World) -> None:
     told = Login(NOW, A, "anna", "imap")
     with full_disk(world), pytest.raises(StoreError, match="cannot be written"):
-        world.watcher.enter(told, "push")
+        tell(world.watcher, told, "push")
     world.read()
     assert (world.status("addresses"), world.left(A)) == (0, 0)
-    assert world.watcher.enter(told, "push")
+    assert tell(world.watcher, told, "push")
     assert world.left(A) == LIFETIME
 
 
@@ -542,14 +543,14 @@ def test_a_login_that_dovecot_tells_counts_from_after_a_step_of_the_clock(world:
     world.read(login(NOW))
     world.now -= HOUR
     world.offset -= HOUR
-    assert world.watcher.enter(Login(world.now, B, "bob", "imap"), "push")
+    assert tell(world.watcher, Login(world.now, B, "bob", "imap"), "push")
     world.read()
     assert (world.left(A), world.left(B)) == (LIFETIME, LIFETIME)
 
 
 def test_what_led_to_no_login_is_counted_with_the_next_batch(world: World) -> None:
     world.watcher.turn()  # what is counted alone is counted every few seconds
-    world.watcher.house.count({"push.bad": 2})
+    world.watcher.housekeeping.notes.count({"push.bad": 2})
     world.read(noise(NOW, 1))
     assert world.status("today") == {"lines": 1, "push.bad": 2}
     world.read(noise(NOW, 1))

@@ -15,8 +15,8 @@ from popauthd.store.books import DATABASES, SCHEMA, Books, Rules
 from popauthd.store.books.migrations import STEPS
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
-from popauthd.watch.housekeeping import House
 from tests.books import unpack
+from tests.support.watching import housekeeping_of
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def started(path: str, held: dict[str, Any], **change: Any) -> Books:
     """The books as a watcher of today has them after its start, at the moment when the old ones were left."""
     books = Books(path, rules(held))
     publisher = Publisher(MapWriter(str(Path(path).with_name("relay.mdb"))))
-    house = House(books, publisher, limits(held, **change), clock_offset=lambda: int(held["now"]) - 86400)
-    with books.writing() as writing:
-        house.start(writing, held["now"])
+    ledger, housekeeping = housekeeping_of(books, publisher, limits(held, **change), lambda: int(held["now"]) - 86400)
+    with ledger.change() as writing:
+        housekeeping.start(writing, held["now"])
     publisher.close()
     return books
 
@@ -147,12 +147,12 @@ def test_the_first_login_after_an_upgrade_ends_none_of_an_older_version(old: tup
     path, held = old
     books = Books(path, rules(held))
     publisher = Publisher(MapWriter(str(Path(path).with_name("relay.mdb"))))
-    house = House(books, publisher, limits(held), clock_offset=lambda: int(held["now"]) - 86400)
-    with books.writing() as writing:
-        house.start(writing, held["now"])
+    ledger, housekeeping = housekeeping_of(books, publisher, limits(held), lambda: int(held["now"]) - 86400)
+    with ledger.change() as writing:
+        housekeeping.start(writing, held["now"])
         before = dict(writing.published())
-    house.learn_own(["198.51.100.5"])
-    house.tend(held["now"], caught_up=True)
+    housekeeping.limits.learn_own(["198.51.100.5"])
+    housekeeping.tend(held["now"], caught_up=True)
     with books.reading() as reading:
         assert dict(reading.published()) == before
         assert before

@@ -13,7 +13,7 @@ import pytest
 from popauthd.model import Grant
 from popauthd.store.books import DATABASES, SCHEMA, Books, Rules
 from popauthd.store.books.reading import login_key
-from popauthd.store.books.revocations import Revocation, RevocationFile, later
+from popauthd.store.books.revocations import RevocationFile, RevocationRecord, later
 from popauthd.store.quarantine import heal
 from tests.books import unpack
 
@@ -339,7 +339,7 @@ def test_a_transaction_that_fails_after_it_was_written_down_still_counts_at_the_
     books = Books(str(path))
     with books.writing() as writing:
         writing.grant(login(), NOW)
-    RevocationFile(str(path.with_name("revocations.jsonl"))).append([Revocation(b"*", NOW + 1)])
+    RevocationFile(str(path.with_name("revocations.jsonl"))).append([RevocationRecord(b"*", NOW + 1)])
     books.close()
     again = Books(str(path))
     with again.reading() as reading:
@@ -449,17 +449,17 @@ def test_revocations_are_forgotten_when_nothing_older_can_grant_any_more(books: 
 
 
 def test_two_of_the_same_come_to_the_later_one_in_any_order() -> None:
-    first, second = Revocation(b"*", 100, 50), Revocation(b"*", 120, 10)
-    assert later(first, second) == later(second, first) == Revocation(b"*", 120, 30)
+    first, second = RevocationRecord(b"*", 100, 50), RevocationRecord(b"*", 120, 10)
+    assert later(first, second) == later(second, first) == RevocationRecord(b"*", 120, 30)
     assert later(None, first) == first
 
 
 def test_the_same_one_may_come_twice_and_late(books: Books) -> None:
     with books.writing() as writing:
-        writing.merge(Revocation(b"u\0anna", NOW))
-        writing.merge(Revocation(b"u\0anna", NOW - 50))
-        writing.merge(Revocation(b"u\0anna", NOW))
-        assert list(writing.revocations()) == [Revocation(b"u\0anna", NOW)]
+        writing.merge(RevocationRecord(b"u\0anna", NOW))
+        writing.merge(RevocationRecord(b"u\0anna", NOW - 50))
+        writing.merge(RevocationRecord(b"u\0anna", NOW))
+        assert list(writing.revocations()) == [RevocationRecord(b"u\0anna", NOW)]
 
 
 @each_way
