@@ -73,12 +73,12 @@ def explain(books: Books, wanted: str, now: int, limit: Limits, *, may: bool) ->
     """
     client = parse(wanted)
     with books.reading() as reading:
-        own = (*limit.own_addresses, *map(network, reading.own_addresses()))
-        rows = sorted((row for key in keys(wanted) for row in reading.logins(key)), key=lambda row: -row.login_at)
-        revoked = {row: reading.revoked_at(row.address, row.user) for row in rows}
-        held = {(address, user) for key in keys(wanted) for address, user, _at in reading.open_sessions(key)}
-        shared = [found for key in keys(wanted) if (found := reading.shared(key)) and found.until]
-        refused = [last for key in keys(wanted) if (last := reading.refusal(key)) is not None]
+        own = (*limit.own_addresses, *map(network, reading.meta.own_addresses()))
+        rows = sorted((row for key in keys(wanted) for row in reading.logins.of(key)), key=lambda row: -row.login_at)
+        revoked = {row: reading.revocations.latest_at(row.address, row.user) for row in rows}
+        held = {(address, user) for key in keys(wanted) for address, user, _at in reading.sessions.all(key)}
+        shared = [found for key in keys(wanted) if (found := reading.shared.of(key)) and found.until]
+        refused = [last for key in keys(wanted) if (last := reading.refusals.of(key)) is not None]
     for row in rows[:10]:
         through = f", through {row.address}" if row.address != wanted else ""
         open_session = ", a session is open" if (row.address, row.user) in held else ""
@@ -138,12 +138,12 @@ def list_addresses(options: argparse.Namespace) -> int:
 def listed(books: Books, now: int) -> Iterator[str]:
     """A line of JSON for each address that may relay: [address, expiry, [user, ...]]."""
     with books.reading() as reading:
-        for address, expires_at in reading.published():
+        for address, expires_at in reading.published.all():
             if expires_at > now:
                 users = [
                     row.user
-                    for row in reading.logins(address)
-                    if row.expires_at > now and row.login_at > reading.revoked_at(address, row.user)
+                    for row in reading.logins.of(address)
+                    if row.expires_at > now and row.login_at > reading.revocations.latest_at(address, row.user)
                 ]
                 yield json.dumps([address, expires_at, users]) + "\n"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 
 from popauthd.errors import StoreBrokenError, StoreError
-from popauthd.store.books import Books, Reading, Writing
+from popauthd.store.books import Books, Writing
+from popauthd.store.books.published import Published
 from popauthd.store.host_list import HostList
 from popauthd.store.relay_map import MapWriter
 
@@ -28,20 +29,21 @@ class Publisher:
         self._trouble: StoreError | None = None
         self._news: list[tuple[str, str]] = []
 
-    def replace(self, reading: Reading) -> None:
+    def replace(self, published: Published) -> None:
         """Publish everything anew, for a start."""
-        self._map.replace(() if self.dry_run else reading.published())
+        self._map.replace(() if self.dry_run else published.all())
 
     def apply(self, writing: Writing) -> None:
         """Publish what a transaction of the books has changed; called inside it, at its end.
 
         LIMIT: where the map was lost, the change is published by the next `tend` or `mend`, once it is in the books.
         """
-        if (writing.changes or writing.cleared) and not self.dry_run:
+        published = writing.published
+        if (published.changes or published.cleared) and not self.dry_run:
             if self._lost_map or self._map.lost():
                 self._look_at = 0.0
             else:
-                self._map.apply(writing.changes, cleared=writing.cleared)
+                self._map.apply(published.changes, cleared=published.cleared)
             if self._host_list is not None:
                 self._host_list.stale = True
 
@@ -77,7 +79,7 @@ class Publisher:
         """Write the host list at once if it is not what the books say."""
         if self._host_list is not None and self._host_list.stale:
             with books.reading() as reading:  # streamed: the list may be long
-                self._host_list.write(() if self.dry_run else reading.host_list())
+                self._host_list.write(() if self.dry_run else reading.published.host_list())
 
     def _mend_map(self, books: Books) -> None:
         self._lost_map = self._lost_map or self._map.lost()
@@ -85,7 +87,7 @@ class Publisher:
             return
         try:
             with books.reading() as reading:
-                number = self._map.remake(() if self.dry_run else reading.published())
+                number = self._map.remake(() if self.dry_run else reading.published.all())
         except StoreBrokenError:
             raise
         except StoreError as error:

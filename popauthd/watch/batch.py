@@ -113,43 +113,43 @@ class Batch:
 
     def enter(self, writing: Writing, now: int, *, remember: bool) -> Entered:
         """Enter everything into the books. remember: a session's opening line may come a second time."""
-        counts, entered = Counter(self.counts), Entered(writing.newly_shared)
-        writing.unread_seconds = self.unread_seconds
+        counts, entered = Counter(self.counts), Entered(writing.shared.newly)
+        writing.revocations.unread_seconds = self.unread_seconds
         for step in self.steps:
             if isinstance(step, Step):
                 if reason := _enter(step, writing, now, entered):
                     counts[f"refused.{reason}"] += 1
             elif isinstance(step, SessionEnd):
-                writing.end_session(step.session, step.at, now, remember=remember)
+                writing.sessions.end(step.session, step.at, now, remember=remember)
             elif isinstance(step, Revocation):
-                closed = writing.revoke(step, now)
+                closed = writing.revocations.enter(step, now)
                 counts["revoked"] += closed
                 entered.closed += closed
             else:
-                writing.refuse(step)
+                writing.refusals.remember(step)
                 entered.refused.append(step)
         if self.place:
-            writing.set_place(self.source, self.place)
-        if self.longest_silence > writing.longest_silence(self.source):
-            writing.set_longest_silence(self.source, self.longest_silence)
-        writing.count(counts, now)
+            writing.places.set(self.source, self.place)
+        if self.longest_silence > writing.meta.longest_silence(self.source):
+            writing.meta.set_longest_silence(self.source, self.longest_silence)
+        writing.counters.add(counts, now)
         return entered
 
 
 def _enter(step: Step, writing: Writing, now: int, entered: Entered) -> str:
     """Enter a login; "" or the reason word why it opens nothing, if that has not been told yet."""
     grant = step.grant
-    new = writing.expiry(grant.address) is None
-    reason = writing.hold(grant, now) if step.late else writing.grant(grant, now)
+    new = writing.published.expiry(grant.address) is None
+    reason = writing.logins.hold(grant, now) if step.late else writing.logins.grant(grant, now)
     if step.session and reason != "revoked":  # read again, it would be held from now on
-        writing.open_session(step.session, grant, now)
+        writing.sessions.open(step.session, grant, now)
     if step.late:
         return ""
     if reason:
         refusal = Refusal(reason, grant.login_at, grant.address, grant.user, grant.format)
-        writing.refuse(refusal)
+        writing.refusals.remember(refusal)
         entered.refused.append(refusal)
-    elif new and writing.expiry(grant.address) is not None:
+    elif new and writing.published.expiry(grant.address) is not None:
         entered.opened.append(grant)
     return reason
 

@@ -42,20 +42,20 @@ class ClockSteps:
         """Bring the books in line with the clock as it is now. future_seconds: see `Limits`."""
         boot = clock.boot_id()
         self._offset = self._offset_now()
-        before = writing.clock()
+        before = writing.meta.clock()
         same_boot = before is not None and before[0] == boot
         # Another boot's clock may be behind for want of a battery: then the books know of a later time than now.
-        back = max(writing.latest() - now, before[1] - self._offset if before is not None and same_boot else 0)
+        back = max(writing.meta.latest_at - now, before[1] - self._offset if before is not None and same_boot else 0)
         if back >= clock.STEP_SECONDS:
             writing.clock_was_set_back(back, now)
         if not same_boot or before is None or before[1] != self._offset:
-            writing.settle_revocations(now, future_seconds)
+            writing.times.settle(now, future_seconds)
         if before is not None and not same_boot:
             self._doubt_until = time.monotonic() + DOUBT_SECONDS
         # No session outlives the machine. Of a session that is not held now, nobody would notice the end.
         if (before is not None and not same_boot) or not self._ledger.rules.hold_seconds:
-            writing.forget_sessions()
-        writing.set_clock(boot, self._offset)
+            writing.sessions.forget_all()
+        writing.meta.set_clock(boot, self._offset)
 
     def tend(self, now: int, future_seconds: int) -> bool:
         """Bring the books in line with the wall clock if it was set; True if it was. Raises StoreError."""
@@ -68,7 +68,7 @@ class ClockSteps:
                 writing.clock_was_set_back(-step, now)
             else:
                 self._doubt_until = time.monotonic() + DOUBT_SECONDS
-            writing.settle_revocations(now, future_seconds)
-            writing.set_clock(clock.boot_id(), self._offset + step)
+            writing.times.settle(now, future_seconds)
+            writing.meta.set_clock(clock.boot_id(), self._offset + step)
         self._offset += step
         return True

@@ -41,9 +41,9 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     now = watcher.now()
     housekeeping.tend_clock(now)
     with ledger.change() as writing:
-        made = writing.grant_by_hand(str(client), now, now + seconds)
-        stands_until = max(writing.expiry(key) or 0 for key in address.keys(str(client)))
-        writing.count({"granted.by-hand": 1}, now)
+        made = writing.logins.grant_by_hand(str(client), now, now + seconds)
+        stands_until = max(writing.published.expiry(key) or 0 for key in address.keys(str(client)))
+        writing.counters.add({"granted.by-hand": 1}, now)
     log.info("granted by hand address=%s expires_at=%d", made.address, made.expires_at)
     return {"address": made.address, "expires_at": stands_until}
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from popauthd.errors import StoreFullError
 from popauthd.store.books import Writing
+from popauthd.store.books.published import SWEEP_AT_MOST
 from popauthd.store.books.sessions import RENEW_AT_MOST
-from popauthd.store.books.writing import SWEEP_AT_MOST
 from popauthd.watch.clock_steps import ClockSteps
 from popauthd.watch.ledger import Ledger
 from popauthd.watch.limits_in_force import LimitsInForce
@@ -57,7 +57,7 @@ class Housekeeping:
         """Bring the books in line with the clock and the limits."""
         self.clock.start(writing, now, self.limits.now.future_seconds)
         self.limits.start(writing, now)
-        while writing.sweep(now):
+        while writing.published.sweep(now):
             pass
 
     def tend_clock(self, now: int) -> None:
@@ -89,7 +89,7 @@ class Housekeeping:
         if self.notes.uncounted and time.monotonic() >= self._count_at:
             self._count_at = time.monotonic() + COUNT_EVERY_SECONDS
             with self._ledger.change() as writing:
-                writing.count(dict(self.notes.uncounted), now)
+                writing.counters.add(dict(self.notes.uncounted), now)
             self.notes.take_counts()
 
     def _tell(self, news: Iterable[tuple[str, str]], now: int) -> None:
@@ -130,15 +130,15 @@ class Housekeeping:
     def _tend_expiries(self, now: int, *, caught_up: bool) -> bool:
         """Renew what is held and take out what has run out; True if there is more than one transaction takes."""
         with self._ledger.reading() as reading:
-            renewal_due = reading.renewal_due(now if caught_up else now - self._ledger.rules.hold_seconds)
-            if not (renewal_due or reading.anything_due(now) or reading.recount_due(now)):
+            renewal_due = reading.sessions.renewal_due(now if caught_up else now - self._ledger.rules.hold_seconds)
+            if not (renewal_due or reading.published.anything_due(now) or reading.shared.due(now)):
                 return False
         with self._ledger.change() as writing:
             # Before sweeping: what is held must not blink.
-            renewed = writing.renew(now, unread=not caught_up) if renewal_due else 0
+            renewed = writing.sessions.renew(now, unread=not caught_up) if renewal_due else 0
             if renewal_due and caught_up:
-                self._tell_whether_ends_are_logged(logged=writing.ends_are_logged(now), now=now)
-            swept = writing.sweep(now)
+                self._tell_whether_ends_are_logged(logged=writing.sessions.ends_are_logged(now), now=now)
+            swept = writing.published.sweep(now)
             writing.recount(now)
         return renewed >= RENEW_AT_MOST or swept >= SWEEP_AT_MOST
 

@@ -48,7 +48,7 @@ class Ledger:
         """The first transaction after a start: everything is published anew at its end."""
         with self._books.writing() as writing:
             yield writing
-            self._publisher.replace(writing)
+            self._publisher.replace(writing.published)
 
     def reading(self) -> AbstractContextManager[Reading]:
         """A read transaction of the books; leave it soon, as it pins pages."""
@@ -90,7 +90,7 @@ class Ledger:
         with self.change() as writing:
             with contextlib.suppress(StoreError):  # a file that cannot be read cannot be written: `trouble` tells
                 self._books.take_in_revocations(writing)
-            mine = list(writing.revocations())
+            mine = list(writing.revocations.all())
         file.write(mine)
         return f"revocations {file.path} {touched}; what it tells was taken in, and it was written again"
 

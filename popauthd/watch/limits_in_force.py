@@ -36,7 +36,7 @@ class LimitsInForce:
 
     def start(self, writing: Writing, now: int) -> None:
         """Apply what the books know of this machine's addresses, and judge what stands by the limits of today."""
-        self._own = writing.own_addresses()
+        self._own = writing.meta.own_addresses()
         self._apply_own()
         self._judge_again(writing, now)
 
@@ -72,11 +72,11 @@ class LimitsInForce:
 
     def _judge_again(self, writing: Writing, now: int) -> None:
         """Judge every login that stands by the limits of today, if they have changed since it was judged."""
-        writing.set_own_addresses(self._own)
+        writing.meta.set_own_addresses(self._own)
         rules = self._ledger.rules
         print_of_all = fingerprint(self.now) + f" {rules.shared_users} {rules.hold_seconds}"
-        unjudged = writing.judged_by_an_older_version(asked_of_a_line(self.now))
-        ended = writing.judge_again(
+        unjudged = writing.meta.judged_by_an_older_version(asked_of_a_line(self.now))
+        ended = writing.logins.judge_again(
             print_of_all,
             lambda row, held: _judged(row, held, self.now, rules.hold_seconds, now, unjudged=unjudged),
             now,

@@ -41,13 +41,13 @@ class LostSessions:
             return 0
         there = {key for client in found for key in keys(client)}
         with ledger.change() as writing:
-            return writing.end_sessions_elsewhere(there, self._asked_at, now)
+            return writing.sessions.end_elsewhere(there, self._asked_at, now)
 
     def _ask(self, ledger: Ledger, now: int) -> None:
         if self._who.asking or time.monotonic() < self._ask_at:
             return
         with ledger.reading() as reading:
-            if not reading.held_count():
+            if not reading.sessions.held_count():
                 return
         self._ask_at = time.monotonic() + ASK_EVERY_SECONDS
         self._asked_at = now

@@ -79,9 +79,9 @@ class Watcher:
         now = self.now()
         with self.ledger.beginning() as writing:
             self.housekeeping.start(writing, now)
-            places = {item.source.name: writing.place(item.source.name) for item in self._followed}
+            places = {item.source.name: writing.places.of(item.source.name) for item in self._followed}
             for item in self._followed:
-                item.alarm.longest_seconds = writing.longest_silence(item.source.name)
+                item.alarm.longest_seconds = writing.meta.longest_silence(item.source.name)
         oldest = now - longest_lifetime(self.housekeeping.limits.now)
         for item in self._followed:
             item.alarm.start(now)
@@ -175,10 +175,10 @@ class Watcher:
         """What `popauthctl status` shows of the running watcher."""
         now = self.now()
         with self.ledger.reading() as reading:
-            today = reading.counters(time.strftime("%Y-%m-%d", time.gmtime(now)))
-            addresses = reading.published_count()
-            sessions = reading.held_count()
-            shared = [asdict(found) for found in reading.all_shared() if found.until]
+            today = reading.counters.of(time.strftime("%Y-%m-%d", time.gmtime(now)))
+            addresses = reading.published.count()
+            sessions = reading.sessions.held_count()
+            shared = [asdict(found) for found in reading.shared.all() if found.until]
         sources = [
             {"name": item.source.name, **item.source.state(), "last_login_at": item.last_login_at or None}
             for item in self._followed

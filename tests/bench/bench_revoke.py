@@ -34,7 +34,9 @@ def fill(books: Books, grants: int) -> None:
         with books.writing() as writing:
             for number in range(begin, min(grants, begin + AT_ONCE)):
                 user = "roaming" if number < OF_ONE_USER else f"user{number}@example.org"
-                writing.grant(Grant(address(number), user, now, now + 7 * 86400, "dovecot", 0, "imap", "PLAIN", True))
+                writing.logins.grant(
+                    Grant(address(number), user, now, now + 7 * 86400, "dovecot", 0, "imap", "PLAIN", True)
+                )
 
 
 def main(grants: int) -> None:

@@ -68,5 +68,5 @@ def test_the_books_do_not_grow_without_end(tmp_path: Path) -> None:
     # Keys fall where chance puts them, so pages fill less over time; books that forget nothing grow thirty times.
     assert sizes[-1] <= sizes[2] * 1.25, sizes
     with books.reading() as reading:
-        assert len(list(reading.logins())) <= PER_SECOND * STEP * (2 * HISTORY + 300 + 700) / STEP + 1000
+        assert len(list(reading.logins.of())) <= PER_SECOND * STEP * (2 * HISTORY + 300 + 700) / STEP + 1000
     books.close()

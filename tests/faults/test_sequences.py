@@ -74,7 +74,7 @@ class World:
 
     def published(self) -> dict[str, int]:
         with self.watcher.ledger.reading() as reading:
-            return dict(reading.published())
+            return dict(reading.published.all())
 
 
 def rename_create(world: World) -> None:
@@ -98,7 +98,7 @@ def replace_with_symlink(world: World, target: str) -> None:
 
 def write_garbage_place(world: World) -> None:
     with world.watcher.ledger.change() as writing:
-        writing.set_place(str(world.log), b"garbage, not a place")
+        writing.places.set(str(world.log), b"garbage, not a place")
 
 
 def clock_forward(world: World, seconds: int) -> None:
@@ -123,8 +123,8 @@ STEPS: dict[str, Callable[..., None]] = {
     "write_lowercase_offset_garbage": write_garbage_place,
     "clock_forward": clock_forward,
     "clock_back": lambda world, seconds: clock_forward(world, -seconds),
-    "revoke": lambda world, address: revoke(world, lambda w: w.revoke_address(address, int(world.now))),
-    "revoke_user": lambda world, user: revoke(world, lambda w: w.revoke_user(user, int(world.now))),
+    "revoke": lambda world, address: revoke(world, lambda w: w.revocations.revoke_address(address, int(world.now))),
+    "revoke_user": lambda world, user: revoke(world, lambda w: w.revocations.revoke_user(user, int(world.now))),
 }
 
 

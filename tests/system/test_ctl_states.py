@@ -40,7 +40,8 @@ COMMANDS = [
 CODES = {0, 1, 2, 66, 69, 74, 78}  # of sysexits(3), and yes, no, trouble; never 70: a fault of ours
 BOOKS = (
     "import sys, time; from popauthd.store.books import Books; books = Books(sys.argv[1])\n"
-    "with books.writing() as writing: writing.grant_by_hand(sys.argv[2], int(time.time()), int(time.time()) + 900)"
+    "with books.writing() as writing:\n"
+    "    writing.logins.grant_by_hand(sys.argv[2], int(time.time()), int(time.time()) + 900)"
 )
 
 

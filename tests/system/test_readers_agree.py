@@ -131,9 +131,9 @@ def test_every_reader_gives_the_answer_of_the_grants(grants: dict[str, int]) -> 
         books = Books(str(directory / "books.mdb"))
         with books.writing() as writing:
             for key, expires_at in expiries.items():
-                writing._publish(key, expires_at)
+                writing.published.change(key, None, expires_at)
         with books.reading() as reading:
-            host_list.write(str(directory / "relay-hosts"), reading.host_list())
+            host_list.write(str(directory / "relay-hosts"), reading.published.host_list())
         books.close()
         (directory / "relay-hosts").chmod(0o644)
         wanted = [truth(expiries, now, client) for client in ASKED]

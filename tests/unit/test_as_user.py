@@ -135,7 +135,8 @@ def site(theirs: Path, tmp_path: Path) -> Path:
     """popauthd as another user's, with one grant; its configuration's path is returned."""
     code = (
         "import sys, time; from popauthd.store.books import Books; books = Books(sys.argv[1])\n"
-        "with books.writing() as writing: writing.grant_by_hand(sys.argv[2], int(time.time()), int(time.time()) + 900)"
+        "with books.writing() as writing:\n"
+        "    writing.logins.grant_by_hand(sys.argv[2], int(time.time()), int(time.time()) + 900)"
     )
     subprocess.run([sys.executable, "-c", code, str(theirs / "books.mdb"), ADDRESS], check=True, cwd=ROOT)
     write_map(theirs / "relay.mdb", {ADDRESS: int(time.time()) + 900})

@@ -5,13 +5,13 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 
 | database    | key                        | value                                                    |
 | ----------- | -------------------------- | -------------------------------------------------------- |
-| logins      | address NUL user           | the latest login; see reading.login_value                |
+| logins      | address NUL user           | the latest login; see rows.login_value                |
 | users       | 16 bytes of a user, login key | empty: the logins of each user                        |
 | old         | expires_at (8 bytes) login key | empty: logins in the order they may be forgotten     |
 | published   | address                    | expires_at: what the relay map must hold                 |
 | due         | expires_at (8 bytes) address | empty: `published` in the order it runs out            |
-| revocations | `a` NUL address, `u` NUL user, `*`, | times; see reading.Times                        |
-|             | `n` NUL /64, `c` or `w` NUL a cut user | (also in a file of their own, see revocations.py)        |
+| revocations | `a` NUL address, `u` NUL user, `*`, | times; see rows.Times                        |
+|             | `n` NUL /64, `c` or `w` NUL a cut user | (also in a file of their own, see revocation_file.py)        |
 | held        | address NUL user           | open sessions of that login; see sessions.py             |
 | sessions    | session id                 | the login's key, or `-ended_at`                          |
 | renew       | renew_at (8 bytes) login key | empty: `held` in the order it must be looked at        |
@@ -39,10 +39,13 @@ import lmdb
 
 from popauthd import file_marks
 from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
-from popauthd.store.books.entries import Rules
 from popauthd.store.books.migrations import guess, migrate
-from popauthd.store.books.reading import LoginRow, Reading, Shared
-from popauthd.store.books.revocations import RevocationFile, RevocationRecord
+from popauthd.store.books.reading import Reading
+from popauthd.store.books.revocation_file import RevocationFile, RevocationRecord
+from popauthd.store.books.rows import LoginRow
+from popauthd.store.books.rules import Rules
+from popauthd.store.books.shared import Shared
+from popauthd.store.books.transaction import Transaction
 from popauthd.store.books.writing import Writing
 from popauthd.store.map_size import map_bytes
 
@@ -124,7 +127,7 @@ class Books:
     def _bring_up_to_date(self) -> None:
         """Migrate older books, and let them and the file of revocations know what either knows."""
         with self.writing() as writing:
-            txn, meta = writing.transaction, self._db["meta"]
+            txn, meta = writing.transaction.txn, self._db["meta"]
             schema = txn.get(b"schema", db=meta) or guess(txn, self._db)
             if schema is not None and migrate(txn, self._db, schema) != SCHEMA:
                 raise StoreError(f"books {self.path}: schema {schema!r} is not {SCHEMA!r}: written by another version")
@@ -132,7 +135,7 @@ class Books:
             if schema not in (None, SCHEMA):
                 self.notes.append(f"books {self.path}: brought from schema {schema.decode()} to {SCHEMA.decode()}")
             known, bad = self.take_in_revocations(writing)
-            mine = list(writing.revocations())
+            mine = list(writing.revocations.all())
         if bad:
             self.notes.append(f"revocations {self.revocations.path}: {bad} line(s) could not be read and were left out")
         if schema is None and known:
@@ -143,8 +146,8 @@ class Books:
     def take_in_revocations(self, writing: Writing) -> tuple[dict[bytes, RevocationRecord], int]:
         """Enter what the file of revocations knows; that, and how many lines are none. Raises StoreError."""
         known, bad = self.revocations.load()
-        if sum(writing.merge(found) for found in known.values()):  # not any(): each must be entered
-            writing.close_revoked(writing.latest())
+        if sum(writing.revocations.merge(found) for found in known.values()):  # not any(): each must be entered
+            writing.revocations.close(writing.meta.latest_at)
         return known, bad
 
     @contextmanager
@@ -152,7 +155,7 @@ class Books:
         """A read transaction; leave it soon, as it pins pages."""
         try:
             with self._env.begin() as txn:
-                yield Reading(txn, self._db)
+                yield Reading(Transaction(txn, self._db), self.rules)
         except lmdb.Error as error:
             raise StoreError(f"books {self.path}: cannot be read: {error}") from error
 
@@ -166,12 +169,12 @@ class Books:
         writing: Writing | None = None
         try:
             with self._env.begin(write=True) as txn:
-                writing = Writing(txn, self._db, self.rules)
+                writing = Writing(Transaction(txn, self._db), self.rules)
                 self._tell_undone(writing)
                 yield writing
                 writing.finish()
-                if writing.revoked:
-                    self.revocations.append(writing.revoked)
+                if writing.revocations.made:
+                    self.revocations.append(writing.revocations.made)
             writing = None
         except lmdb.PanicError as error:
             raise StoreBrokenError(f"books {self.path}: LMDB gave up on them: {error}") from error
@@ -181,8 +184,8 @@ class Books:
             raise StoreError(f"books {self.path}: cannot be written: {error}") from error
         finally:
             if writing is not None:
-                self._undone.update(writing.changes)
-                self._all_undone = self._all_undone or writing.cleared
+                self._undone.update(writing.published.changes)
+                self._all_undone = self._all_undone or writing.published.cleared
 
     @property
     def undone(self) -> bool:
@@ -195,17 +198,18 @@ class Books:
         self._all_undone = False
 
     def _tell_undone(self, writing: Writing) -> None:
+        published = writing.published
         if self._all_undone:
-            writing.cleared = True
-            writing.changes.update(writing.published())
+            published.cleared = True
+            published.changes.update(published.all())
         else:
-            writing.changes.update({address: writing.expiry(address) for address in self._undone})
+            published.changes.update({address: published.expiry(address) for address in self._undone})
 
     def tend_revocations(self) -> None:
         """Write the file of revocations anew if it does not hold everything, or holds much that is over."""
         if self.revocations.trouble or self.revocations.lines > 2 * self.revocations.needed + 10_000:
             with self.reading() as reading:
-                self.revocations.write(list(reading.revocations()))
+                self.revocations.write(list(reading.revocations.all()))
 
     def lost(self) -> str:
         """What is wrong with the file at the books' path, or "": what is learnt now would be lost with us."""

@@ -1,183 +1,132 @@
-"""Revocations outlive the books: each is also a line of JSON in a file of its own, as no log can give it back.
+"""Entering revocations: whom they end, and what is then published.
 
-A line names whom (`address`, `network`, `user`, `everybody`), when (`revoked_at`) and, where a login that was ended
-was stamped later than that, by how much (`ahead_seconds`). `user_sha256` stands for a name too long for the books, and
-`user_cut` and `user_whole` for names that share a beginning with one that was cut. The file is private (0600),
-written to disk before a revocation is answered, and made shorter by a rename now and then. An administrator may add
-lines: an address may be written in any way, and a user in upper or lower case.
+A revocation that is made here ends whatever stands, at once: its time is now or, if that is later, the effective time
+of the latest login that it must end. One that was made elsewhere ends what was at or before its own time. The latest
+revocation of each key counts, so the same one may come twice, late, or after a newer one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from ipaddress import IPv6Network
 
-from popauthd import file_marks
-from popauthd.address import key as address_key
-from popauthd.durable import sync_directory
-from popauthd.errors import StoreError
-from popauthd.file_marks import Mark
-from popauthd.policy.user_list import lower
-
-FILE_MODE = 0o600
-USER_BYTES = 200  # LMDB keys hold 511 bytes; a longer name is known by its digest
-LINE_BYTES = 4096
-FILE_BYTES = 256 << 20  # more than that is not ours
+from popauthd.address import keys as address_keys
+from popauthd.model import Revocation
+from popauthd.store.books.login_rows import LoginRows
+from popauthd.store.books.logins import Logins
+from popauthd.store.books.meta import Meta
+from popauthd.store.books.published import Published
+from popauthd.store.books.revocation_file import RevocationRecord
+from popauthd.store.books.revocation_times import RevocationTimes
+from popauthd.store.books.rows import LoginRow, address_revocation, site_revocation, user_revocations
 
 
-class RevocationRecord(NamedTuple):
-    """Logins that `key` (see reading.py) names end if they began at or before `at`, epoch seconds.
+class Revocations:
+    """`made` collects the revocations that were entered, for their file.
 
-    ahead_seconds: how much later than `at` the latest of them was stamped.
+    unread_seconds: so far ahead of the clock may lines be stamped that are not read yet; what is revoked then ends
+    their logins too. 0: every line is read.
     """
 
-    key: bytes
-    at: int
-    ahead_seconds: int = 0
+    def __init__(
+        self, rows: LoginRows, times: RevocationTimes, published: Published, logins: Logins, meta: Meta
+    ) -> None:
+        self._rows = rows
+        self._times = times
+        self._published = published
+        self._logins = logins
+        self._meta = meta
+        self.made: list[RevocationRecord] = []
+        self.unread_seconds = 0
+
+    def all(self) -> Iterator[RevocationRecord]:
+        """Every revocation, by the clock of the time when it was made."""
+        return self._times.all()
+
+    def enter(self, revocation: Revocation, now: int) -> int:
+        """Enter a revocation; returns how many addresses could relay until then."""
+        if not revocation.made_here:
+            return self._enter_at(revocation, now)
+        if revocation.user:
+            return self.revoke_user(revocation.user, now)
+        if not revocation.address:
+            return self.revoke_all(now)
+        if not revocation.address.endswith("/64"):
+            return sum([self.revoke_address(one, now) for one in address_keys(revocation.address)])
+        inside = {row.address for row in self._rows.within(IPv6Network(revocation.address))} - {revocation.address}
+        closed = [self.revoke_address(revocation.address, now, inside=True)]
+        return sum([*closed, *(self.revoke_address(one, now) for one in inside)])
+
+    def _enter_at(self, revocation: Revocation, now: int) -> int:
+        before = self._published.count()
+        for key in _keys_of(revocation):
+            record = RevocationRecord(key, revocation.at)
+            if self._times.merge(record):
+                self.made.append(record)
+        self.close(now)
+        return before - self._published.count()
+
+    def revoke_address(self, address: str, now: int, *, inside: bool = False) -> bool:
+        """Revoke every login from an address up to now; True if it could relay until then.
+
+        inside: it is a /64, and logins of the addresses in it that are read later are revoked as well. Those that are
+        known must be revoked one by one.
+        """
+        stood = self._published.expiry(address) is not None
+        keys = [address_revocation(address), *([site_revocation(address)] if inside else [])]
+        self._end(keys, list(self._rows.of(address)), now)
+        self._published.recompute(address, now)
+        return stood
+
+    def revoke_user(self, user: str, now: int) -> int:
+        """Revoke every login of a user up to now, leaving other users' logins from the same addresses.
+
+        A name that was cut stands for every user that it may have been. Returns the number of addresses that
+        this user had opened.
+        """
+        rows = list(self._rows.of_user(user))
+        opened = {row.address for row in rows if self._logins.stands(row, now)}
+        self._end(user_revocations(user), rows, now)
+        self._published.recompute_all(opened, now)
+        return len(opened)
+
+    def revoke_all(self, now: int) -> int:
+        """Revoke every login up to now; returns the number of addresses that could relay."""
+        at = max(now, self._meta.latest_at)
+        self._enter(b"*", at, max(0, self._meta.latest_stamp - at))
+        return self._published.clear()
+
+    def _end(self, keys: list[bytes], rows: list[LoginRow], now: int) -> None:
+        """Enter a revocation. Its time is now or, if that is later, the time of the latest login that it must end."""
+        at = max([now, *(row.login_at for row in rows)])
+        ahead_seconds = max([0, *(row.stamped_at - at for row in rows)])
+        for key in keys:
+            self._enter(key, at, ahead_seconds)
+
+    def _enter(self, key: bytes, at: int, ahead_seconds: int) -> None:
+        """Enter a new revocation. If the clock was set back, what it ends bears the stamps of the time before that."""
+        record = RevocationRecord(key, at, max(ahead_seconds, self.unread_seconds))
+        if self._meta.furthest_stamp > max(at, self._meta.latest_stamp):
+            record = RevocationRecord(key, self._meta.furthest_stamp)
+        self._times.enter(record, at, strict=self.unread_seconds > 0)
+        self.made.append(record)
+
+    def merge(self, record: RevocationRecord) -> bool:
+        """Enter a revocation of the file that may be known already; True if it was not. See `close`."""
+        return self._times.merge(record)
+
+    def close(self, now: int) -> None:
+        """Publish no longer what a revocation ends that the books did not know when it was made."""
+        for address in [address for address, _expiry in self._published.all()]:
+            if any(self._times.end(row) for row in self._rows.of(address)):
+                self._published.recompute(address, now)
 
 
-class RevocationFile:
-    """The file at `path`. `trouble` says why it does not hold everything, or is "".
-
-    `lines` is how long it is, `needed` how long it was when it was last written anew.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.trouble = ""
-        self.lines = self.needed = 0
-        self._left: Mark | None = None  # as we left it
-
-    def touched(self) -> str:
-        """What somebody else did to the file since, as an administrator is told; "" for nothing."""
-        now = file_marks.at(self.path)
-        return "" if now == self._left else file_marks.difference(self._left, now)
-
-    def load(self) -> tuple[dict[bytes, RevocationRecord], int]:
-        """The latest revocation of each key, and how many lines could not be read. Raises StoreError."""
-        found: dict[bytes, RevocationRecord] = {}
-        *lines, rest = self._read().split(b"\n")
-        bad = int(rest != b"")  # torn: what is added to it would be lost as well
-        self.lines, self._left = len(lines), file_marks.at(self.path)
-        for line in [*lines, rest]:
-            revocation = _read(line)
-            if revocation is None:
-                bad += line != rest
-            else:
-                found[revocation.key] = later(found.get(revocation.key), revocation)
-        return found, bad
-
-    def _read(self) -> bytes:
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file:
-                return file.read(FILE_BYTES)
-        except FileNotFoundError:
-            return b""
-        except OSError as error:
-            raise StoreError(f"revocations {self.path}: cannot be read: {error.strerror}") from error
-
-    def append(self, revocations: Sequence[RevocationRecord]) -> None:
-        """Add revocations, and return when they are on the disk. On failure `trouble` is set until `write` succeeds."""
-        if self.trouble:
-            return
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self.path, flags, FILE_MODE)
-            with os.fdopen(descriptor, "wb") as file:
-                file.writelines(_line(revocation) for revocation in revocations)
-                file.flush()
-                os.fsync(file.fileno())
-            self.lines, self._left = self.lines + len(revocations), file_marks.at(self.path)
-        except OSError as error:
-            self._failed(error)
-
-    def write(self, revocations: Sequence[RevocationRecord]) -> None:
-        """Make the file hold exactly these. On failure the old file stays, and `trouble` is set."""
-        fresh = Path(f"{self.path}.new")
-        try:
-            fresh.unlink(missing_ok=True)
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-            with os.fdopen(descriptor, "wb") as file:
-                file.writelines(_line(revocation) for revocation in revocations)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(self.path)
-            sync_directory(fresh.parent)
-            self.trouble, self.lines, self.needed = "", len(revocations), len(revocations)
-            self._left = file_marks.at(self.path)
-        except OSError as error:
-            self._failed(error)
-
-    def _failed(self, error: OSError) -> None:
-        self.trouble = (
-            f"revocations {self.path}: cannot be written ({error.strerror}): what was revoked is in the books, but "
-            "would be forgotten if they were damaged; it is tried again"
-        )
-
-
-def later(known: RevocationRecord | None, other: RevocationRecord) -> RevocationRecord:
-    """What two revocations of the same key come to."""
-    if known is None:
-        return other
-    at = max(known.at, other.at)
-    return RevocationRecord(other.key, at, max(known.at + known.ahead_seconds, other.at + other.ahead_seconds) - at)
-
-
-# The first two bytes of a key, the name of the field, and the bytes that follow as the text of the field.
-_KINDS = {b"a\0": "address", b"u\0": "user", b"c\0": "user_cut", b"w\0": "user_whole", b"n\0": "network"}
-_DIGEST = b"u\0\0"
-
-
-def _line(revocation: RevocationRecord) -> bytes:
-    key = revocation.key
-    whom: dict[str, Any]
-    if key == b"*":
-        whom = {"everybody": True}
-    elif key.startswith(_DIGEST):
-        whom = {"user_sha256": key[len(_DIGEST) :].hex()}
-    else:
-        whom = {_KINDS[key[:2]]: key[2:].decode("utf-8", "surrogateescape")}
-    more = {"ahead_seconds": revocation.ahead_seconds} if revocation.ahead_seconds else {}
-    return json.dumps({"revoked_at": revocation.at, **whom, **more}).encode("ascii") + b"\n"
-
-
-def _read(line: bytes) -> RevocationRecord | None:
-    """A line as a revocation, or None if it is not one."""
-    if len(line) > LINE_BYTES:
-        return None
-    try:
-        fields = json.loads(line)
-        at, ahead_seconds = fields["revoked_at"], fields.get("ahead_seconds", 0)
-        key = _key(fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    whole = type(at) is int and type(ahead_seconds) is int and 0 <= at < 1 << 40 and 0 <= ahead_seconds < 1 << 20
-    return RevocationRecord(key, at, ahead_seconds) if whole and len(key) <= 500 else None
-
-
-def _key(fields: dict[str, Any]) -> bytes:
-    if fields.get("everybody") is True:
-        return b"*"
-    if "user_sha256" in fields:
-        return _DIGEST + bytes.fromhex(fields["user_sha256"])
-    for begin, name in _KINDS.items():
-        if name in fields:
-            text = fields[name]
-            return begin + (_user(text) if name.startswith("user") else _address(text))
-    raise KeyError("nobody is named")
-
-
-def _user(text: str) -> bytes:
-    name = lower(text).encode("utf-8", "surrogateescape")
-    return name if len(name) <= USER_BYTES else b"\0" + hashlib.sha256(name).digest()
-
-
-def _address(text: str) -> bytes:
-    if (canonical := address_key(text)) is None:
-        raise ValueError("not an address")
-    return canonical.encode("ascii")
+def _keys_of(revocation: Revocation) -> list[bytes]:
+    if revocation.user:
+        return user_revocations(revocation.user)
+    if not revocation.address:
+        return [b"*"]
+    if revocation.address.endswith("/64"):
+        return [address_revocation(revocation.address), site_revocation(revocation.address)]
+    return [address_revocation(key) for key in address_keys(revocation.address)]

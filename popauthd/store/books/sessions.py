@@ -15,11 +15,17 @@ names a session when it begins and never again. The last end that fitted a login
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from popauthd.model import Grant
-from popauthd.store.books.entries import Entries
-from popauthd.store.books.reading import login_key, when
+from popauthd.store.books.login_rows import LoginRows
+from popauthd.store.books.meta import Meta
+from popauthd.store.books.published import Published
+from popauthd.store.books.revocation_times import RevocationTimes
+from popauthd.store.books.rows import login_key, when
+from popauthd.store.books.rules import Rules
+from popauthd.store.books.transaction import Transaction
 
 OPEN_AT_MOST = 64  # sessions of one login; the oldest is given up
 SETTLED_SECONDS = 10  # a login's line may be there before Dovecot counts its connection
@@ -37,29 +43,61 @@ class Held(NamedTuple):
     lifetime_seconds: int
 
 
-class Sessions(Entries):
-    """Opens, ends and renews sessions."""
+class Sessions:
+    """Opens, ends and renews sessions. Databases `held`, `sessions`, `renew` and `gone`."""
 
-    def open_session(self, session: str, grant: Grant, now: int) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        meta: Meta,
+        rows: LoginRows,
+        times: RevocationTimes,
+        published: Published,
+        rules: Rules,
+    ) -> None:
+        self._transaction = transaction
+        self._meta = meta
+        self._rows = rows
+        self._times = times
+        self._published = published
+        self._rules = rules
+
+    def all(self, address: str = "") -> Iterator[tuple[str, str, int]]:
+        """Address, user and login time of each open session from an address, or of all."""
+        for key, value in self._transaction.scan("held", address.encode("ascii") + b"\0" if address else b""):
+            row = self._rows.get(key)
+            for line in value.split(b"\n")[1:]:
+                if row is not None:
+                    yield row.address, row.user, int(line.split(b" ")[1])
+
+    def held_count(self) -> int:
+        """How many logins (address and user) are held by open sessions."""
+        return self._transaction.count("held")
+
+    def renewal_due(self, now: int) -> bool:
+        """Whether an open session must have its grant renewed."""
+        return self._transaction.any_due("renew", now)
+
+    def open(self, session: str, grant: Grant, now: int) -> None:
         """Note that a session began with a login that is in the books. One that has ended is not opened again."""
         name = _name(session)
-        if not self.rules.hold_seconds or not name:
+        if not self._rules.hold_seconds or not name:
             return
         key = login_key(grant.address, grant.user)
-        row = self._login(key)
+        row = self._rows.get(key)
         # A login that was known already began when it was first seen, not now that it is read again.
         login_at = grant.login_at if row is None else min(grant.login_at, row.login_at)
         held = Held(name, login_at, grant.expires_at - grant.login_at)
-        known = self._get("sessions", name)
+        known = self._transaction.get("sessions", name)
         if known is None:
-            self._put("sessions", name, key)
+            self._transaction.put("sessions", name, key)
             renew_at, sessions = self._held(key)
             first = login_at + max(1, held.lifetime_seconds // 2)
             self._put_held(key, renew_at, min(renew_at or first, first), [*sessions, held])
         elif known.startswith(b"-"):
             self._extend(key, held, int(known[1:]), now)
 
-    def end_session(self, session: str, at: int, now: int, *, remember: bool = True, logged: bool = True) -> None:
+    def end(self, session: str, at: int, now: int, *, remember: bool = True, logged: bool = True) -> None:
         """Note that a session ended: its address stays allowed for a lifetime from then.
 
         logged: the log told so, and will tell of others.
@@ -67,16 +105,16 @@ class Sessions(Entries):
         always remembered, as the opening line may come after it.
         """
         name = _name(session)
-        if not self.rules.hold_seconds or not name:
+        if not self._rules.hold_seconds or not name:
             return
-        key = self._get("sessions", name)
+        key = self._transaction.get("sessions", name)
         if key is not None and key.startswith(b"-"):
             return
         at = min(at, now)
         if remember or key is None:
             self._remember_ended(name, at, now)
         else:
-            self._delete("sessions", name)
+            self._transaction.delete("sessions", name)
         if key is None:
             return
         if logged:
@@ -88,16 +126,16 @@ class Sessions(Entries):
                 self._extend(key, held, at, now)
 
     def _note_end(self, now: int) -> None:
-        if now - int(self._get("meta", b"ends") or 0) >= ENDS_NOTED_SECONDS:
-            self._put("meta", b"ends", b"%d" % now)
+        if now - self._meta.last_logged_end_at() >= ENDS_NOTED_SECONDS:
+            self._meta.set_last_logged_end_at(now)
 
     def ends_are_logged(self, now: int) -> bool:
         """Whether the log has told, within the last week, of the end of a session whose login it told of."""
-        return now - int(self._get("meta", b"ends") or 0) < ENDS_SECONDS
+        return now - self._meta.last_logged_end_at() < ENDS_SECONDS
 
     def _remember_ended(self, name: bytes, at: int, now: int) -> None:
-        self._put("sessions", name, b"-%d" % at)
-        self._put("gone", when(now + ENDED_SECONDS, name), b"")
+        self._transaction.put("sessions", name, b"-%d" % at)
+        self._transaction.put("gone", when(now + ENDED_SECONDS, name), b"")
 
     def renew(self, now: int, *, unread: bool = False) -> int:
         """Lift the expiry of logins with open sessions whose turn it is; returns how many there were.
@@ -106,50 +144,50 @@ class Sessions(Entries):
         nor where the log does not tell of ends; sessions that cannot be held any longer are given up all the same.
         """
         lifting = self.ends_are_logged(now) and not unread
-        self.note_time(now)
-        keys = self._due("renew", now - self.rules.hold_seconds if unread else now, RENEW_AT_MOST)
+        self._meta.note_time(now)
+        keys = self._transaction.due("renew", now - self._rules.hold_seconds if unread else now, RENEW_AT_MOST)
         for entry in keys:
             key = entry[8:]
             renew_at, sessions = self._held(key)
-            row = self._login(key)
-            revoked_at = self.revoked_at(row.address, row.user) if row else now
+            row = self._rows.get(key)
+            revoked_at = self._times.latest_at(row.address, row.user) if row else now
             still = [held for held in sessions if held.login_at > revoked_at and self._cap(held) > now]
             for held in still if lifting else ():
                 self._extend(key, held, now, now)
             for held in set(sessions) - set(still):
-                self._delete("sessions", held.session)
+                self._transaction.delete("sessions", held.session)
             half = min((held.lifetime_seconds for held in still), default=0) // 2
             self._put_held(key, renew_at, now + max(1, half), still)
         return len(keys)
 
-    def end_sessions_elsewhere(self, addresses: set[str], at: int, now: int) -> int:
+    def end_elsewhere(self, addresses: set[str], at: int, now: int) -> int:
         """End every session that is older than `at` and on none of these addresses; returns how many."""
         lost = []
-        for key, _value in self._scan("held"):
+        for key, _value in self._transaction.scan("held"):
             if key.partition(b"\0")[0].decode("ascii") not in addresses:
                 lost += [
                     held.session.decode("ascii") for held in self._held(key)[1] if held.login_at < at - SETTLED_SECONDS
                 ]
         for session in lost:
-            self.end_session(session, at, now, logged=False)
+            self.end(session, at, now, logged=False)
         return len(lost)
 
     def _cap(self, held: Held) -> int:
-        return held.login_at + max(self.rules.hold_seconds, held.lifetime_seconds)
+        return held.login_at + max(self._rules.hold_seconds, held.lifetime_seconds)
 
     def _extend(self, key: bytes, held: Held, at: int, now: int) -> None:
         """Let the login of a session that was open at `at` stand for a lifetime from then."""
-        row = self._login(key)
-        if row is None or min(held.login_at, row.login_at) <= self.revoked_at(row.address, row.user):
+        row = self._rows.get(key)
+        if row is None or min(held.login_at, row.login_at) <= self._times.latest_at(row.address, row.user):
             return
         expires_at = max(min(at + held.lifetime_seconds, self._cap(held)), row.expires_at)
         if expires_at > row.expires_at:
-            self._store(row._replace(expires_at=expires_at), row)
+            self._rows.store(row._replace(expires_at=expires_at), row)
         if expires_at > now:
-            self._stand(row.address, expires_at, now, anew=row.expires_at <= now)
+            self._published.stand(row.address, expires_at, now, anew=row.expires_at <= now)
 
     def _held(self, key: bytes) -> tuple[int, list[Held]]:
-        value = self._get("held", key)
+        value = self._transaction.get("held", key)
         if value is None:
             return 0, []
         renew_at, *lines = value.split(b"\n")
@@ -158,50 +196,49 @@ class Sessions(Entries):
 
     def _put_held(self, key: bytes, renew_before: int, renew_at: int, sessions: list[Held]) -> None:
         if renew_before and (renew_before != renew_at or not sessions):
-            self._delete("renew", when(renew_before, key))
+            self._transaction.delete("renew", when(renew_before, key))
         sessions.sort(key=lambda held: held.login_at)
         for held in sessions[:-OPEN_AT_MOST]:
-            self._delete("sessions", held.session)
+            self._transaction.delete("sessions", held.session)
         if not sessions:
-            self._delete("held", key)
+            self._transaction.delete("held", key)
             return
         lines = [b"%s %d %d" % held for held in sessions[-OPEN_AT_MOST:]]
-        self._put("held", key, b"\n".join([b"%d" % renew_at, *lines]))
-        self._put("renew", when(renew_at, key), b"")
+        self._transaction.put("held", key, b"\n".join([b"%d" % renew_at, *lines]))
+        self._transaction.put("renew", when(renew_at, key), b"")
 
     def forget_held(self, key: bytes) -> None:
         """Hold the sessions of one login no longer."""
         renew_at, sessions = self._held(key)
         for held in sessions:
-            self._delete("sessions", held.session)
+            self._transaction.delete("sessions", held.session)
         if sessions:
             self._put_held(key, renew_at, renew_at, [])
 
-    def forget_sessions(self) -> None:
+    def forget_all(self) -> None:
         """Take every session as ended, at a time that nobody knows: what is published stands as it is."""
-        for database in ("held", "renew", "sessions", "gone"):
-            self._txn.drop(self._db[database], delete=False)
+        self._transaction.empty("held", "renew", "sessions", "gone")
 
     def forget_ended(self, now: int, at_most: int) -> int:
         """Forget sessions that ended long ago; returns how many."""
-        keys = self._due("gone", now, at_most)
+        keys = self._transaction.due("gone", now, at_most)
         for key in keys:
-            self._delete("gone", key)
-            self._delete("sessions", key[8:])
+            self._transaction.delete("gone", key)
+            self._transaction.delete("sessions", key[8:])
         return len(keys)
 
-    def shorten_held(self, key: bytes, lifetime_seconds: int, now: int) -> None:
+    def shorten(self, key: bytes, lifetime_seconds: int, now: int) -> None:
         """The lifetime of a login is shorter from now on: its sessions are renewed by that."""
         renew_at, sessions = self._held(key)
         shorter = [held._replace(lifetime_seconds=min(held.lifetime_seconds, lifetime_seconds)) for held in sessions]
         if shorter != sessions:
             self._put_held(key, renew_at, min(renew_at, now + max(1, lifetime_seconds // 2)), shorter)
 
-    def move_sessions(self, seconds: int) -> None:
+    def move(self, seconds: int) -> None:
         """The wall clock was set back by `seconds`."""
-        if (ends := int(self._get("meta", b"ends") or 0)) > seconds:
-            self._put("meta", b"ends", b"%d" % (ends - seconds))
-        for key, _value in list(self._scan("held")):
+        if (ends := self._meta.last_logged_end_at()) > seconds:
+            self._meta.set_last_logged_end_at(ends - seconds)
+        for key, _value in list(self._transaction.scan("held")):
             renew_at, sessions = self._held(key)
             moved = [held._replace(login_at=held.login_at - seconds) for held in sessions]
             self._put_held(key, renew_at, max(1, renew_at - seconds), moved)

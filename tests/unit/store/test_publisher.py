@@ -42,7 +42,7 @@ class Site:
 
     def grant(self, address: str) -> None:
         with self.books.writing() as writing:
-            writing.grant_by_hand(address, NOW, NOW + 900)
+            writing.logins.grant_by_hand(address, NOW, NOW + 900)
             self.publisher.apply(writing)
 
     def tend(self) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ class World:
 
     def login(self, address: str = A) -> None:
         with self.books.writing() as writing:
-            writing.grant(Grant(address, "anna", NOW, NOW + 900))
+            writing.logins.grant(Grant(address, "anna", NOW, NOW + 900))
             self.publisher.apply(writing)
 
     def published(self, address: str) -> int | None:
@@ -77,7 +77,7 @@ def test_revoking_everybody_empties_both(world: World) -> None:
     world.login(B)
     world.tended()
     with world.books.writing() as writing:
-        writing.revoke_all(NOW)
+        writing.revocations.revoke_all(NOW)
         world.publisher.apply(writing)
     assert (world.published(A), world.published(B)) == (None, None)
     assert world.tended() == ""
@@ -91,8 +91,8 @@ def test_at_a_start_the_map_is_made_anew(world: World, tmp_path: Path) -> None:
     world.map = MapWriter(str(tmp_path / "relay.mdb"))
     world.publisher = Publisher(world.map)
     with world.books.writing() as writing:
-        writing.grant(Grant(A, "anna", NOW, NOW + 900))
-        world.publisher.replace(writing)
+        writing.logins.grant(Grant(A, "anna", NOW, NOW + 900))
+        world.publisher.replace(writing.published)
     assert (world.published(A), world.published("192.0.2.66")) == (NOW + 900, None)
 
 
@@ -102,7 +102,7 @@ def test_a_dry_run_publishes_nothing_and_takes_away_what_was_there(world: World,
     world.close()
     dry = World(tmp_path, dry_run=True)
     with dry.books.reading() as reading:
-        dry.publisher.replace(reading)
+        dry.publisher.replace(reading.published)
     assert (dry.published(A), dry.tended()) == (None, "")
     dry.login(B)
     assert dry.published(B) is None

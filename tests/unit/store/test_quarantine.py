@@ -27,7 +27,7 @@ def books(tmp_path: Path) -> Path:
     opened = Books(str(path))
     with opened.writing() as writing:
         for number in range(500):
-            writing.grant(Grant(f"192.0.2.{number % 256}", f"user{number}", NOW, NOW + 900, "dovecot"))
+            writing.logins.grant(Grant(f"192.0.2.{number % 256}", f"user{number}", NOW, NOW + 900, "dovecot"))
     opened.close()
     return path
 
@@ -81,7 +81,7 @@ def test_only_the_newest_damaged_files_are_kept(tmp_path: Path) -> None:
 def change_schema(path: Path, schema: bytes) -> None:
     opened = Books(str(path))
     with opened.writing() as writing:
-        writing._put("meta", b"schema", schema)
+        writing.transaction.put("meta", b"schema", schema)
     opened.close()
 
 

@@ -42,7 +42,7 @@ def enter(
 
 def expiry_and_held(books: Books) -> tuple[int | None, int]:
     with books.reading() as reading:
-        return reading.expiry(A), reading.held_count()
+        return reading.published.expiry(A), reading.sessions.held_count()
 
 
 def test_a_session_within_one_block_is_never_open(books: Books) -> None:
@@ -82,10 +82,10 @@ def test_a_login_read_late_is_held_by_its_session_once_everything_is_read(books:
     _, entered = enter(books, LOGIN, now=NOW + 7200)
     assert [refusal.reason for refusal in entered.refused] == ["expired"]
     with books.writing() as writing:
-        writing.sweep(NOW + 7200)
+        writing.published.sweep(NOW + 7200)
     assert expiry_and_held(books) == (None, 1)
     with books.writing() as writing:
-        writing.renew(NOW + 7200)
+        writing.sessions.renew(NOW + 7200)
     assert expiry_and_held(books) == (NOW + 7200 + 900, 1)
 
 
@@ -113,8 +113,8 @@ def test_entering_a_batch_again_after_a_failure_gives_the_same(books: Books) -> 
         raise RuntimeError("the disk is full")
     with books.writing() as writing:
         batch.enter(writing, NOW, remember=False)
-        assert writing.counters() == {"login": 2, "refused.loopback": 1}
-        assert writing.place("log") == b"place"
+        assert writing.counters.of() == {"login": 2, "refused.loopback": 1}
+        assert writing.places.of("log") == b"place"
 
 
 TOLD = [
@@ -142,7 +142,7 @@ def test_a_login_that_is_told_in_two_ways_counts_once(books: Books, told: list[t
     for source, login in told:
         enter(books, login, source=source, twice=twice)
     with books.reading() as reading:
-        counters = reading.counters()
+        counters = reading.counters.of()
     assert counters["login"] == logins
     assert counters.get("login.twice", 0) == len(told) - logins
 
@@ -168,4 +168,4 @@ def test_a_login_read_late_publishes_nothing_by_itself(books: Books) -> None:
     batch.learn([LOGIN], LIMITS, NOW + 7200, holding=True, twice=None)
     with books.writing() as writing:
         batch.enter(writing, NOW + 7200, remember=False)
-        assert (writing.changes, writing.held_count()) == ({}, 1)
+        assert (writing.published.changes, writing.sessions.held_count()) == ({}, 1)

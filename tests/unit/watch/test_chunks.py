@@ -39,14 +39,14 @@ def entered(directory: Path, chunks: Sequence[Sequence[Event]], *, remember: boo
         name.unlink(missing_ok=True)
     books = Books(str(path), RULES)
     with books.writing() as writing:
-        writing.revoke_user("mallory", NOW - 300)
+        writing.revocations.revoke_user("mallory", NOW - 300)
     for chunk in chunks:
         batch = Batch("log")
         batch.learn(chunk, LIMITS, NOW, holding=True, twice=None)
         with books.writing() as writing:
             batch.enter(writing, NOW, remember=remember)
     with books.reading() as reading:
-        dump = {name: list(reading._scan(name)) for name in DATABASES}
+        dump = {name: list(reading.transaction.scan(name)) for name in DATABASES}
     books.close()
     return dump
 

@@ -95,13 +95,13 @@ def test_a_session_ends_when_dovecot_knows_no_connection_from_its_address(tmp_pa
         for number, client in enumerate(("192.0.2.7", "192.0.2.8", "192.0.2.9")):
             at = NOW + (4999 if client.endswith("9") else 0)  # the last one has only just come
             grant = Grant(client, "joe", at, at + 900, "dovecot")
-            writing.grant(grant)
-            writing.open_session(f"s{number}", grant, at)
-        writing.renew(NOW + 4990)
+            writing.logins.grant(grant)
+            writing.sessions.open(f"s{number}", grant, at)
+        writing.sessions.renew(NOW + 4990)
     tend_until(LostSessions(said(ANSWER.decode())), ledger_of(books, tmp_path), 1)
     with books.reading() as reading:
-        assert {address for address, _user, _at in reading.open_sessions()} == {"192.0.2.7", "192.0.2.9"}
-        assert reading.expiry("192.0.2.8") == NOW + 5000 + 900
+        assert {address for address, _user, _at in reading.sessions.all()} == {"192.0.2.7", "192.0.2.9"}
+        assert reading.published.expiry("192.0.2.8") == NOW + 5000 + 900
     books.close()
 
 
@@ -109,12 +109,12 @@ def test_when_dovecot_cannot_be_asked_nothing_ends(tmp_path: Path) -> None:
     books = Books(str(tmp_path / "books.mdb"), Rules(hold_seconds=43200))
     with books.writing() as writing:
         grant = Grant("192.0.2.8", "joe", NOW, NOW + 900, "dovecot")
-        writing.grant(grant)
-        writing.open_session("s", grant, NOW)
+        writing.logins.grant(grant)
+        writing.sessions.open("s", grant, NOW)
     lost = LostSessions(said("", 75, "Fatal"))
     ledger = ledger_of(books, tmp_path)
     lost.tend(ledger, NOW + 5000)
     eventually(lambda: not (lost.tend(ledger, NOW + 5000) or lost._who.asking), "the failure")
     with books.reading() as reading:
-        assert reading.held_count() == 1
+        assert reading.sessions.held_count() == 1
     books.close()

@@ -95,9 +95,9 @@ class World:
         login = replace(login, **facts)  # type: ignore[arg-type]
         grant = granted(login, self.now, self.housekeeping.limits.now)
         with self.books.writing() as writing:
-            reason = writing.grant(grant, self.now)
+            reason = writing.logins.grant(grant, self.now)
             if login.session:
-                writing.open_session(login.session, grant, self.now)
+                writing.sessions.open(login.session, grant, self.now)
             self.publisher.apply(writing)
         return reason
 
@@ -105,7 +105,7 @@ class World:
         """Let the log tell of the end of a session."""
         self.login("first", "192.0.2.250", ago=800, session="first")
         with self.books.writing() as writing:
-            writing.end_session("first", self.now - 790, self.now)
+            writing.sessions.end("first", self.now - 790, self.now)
 
     def revoke(self, change: Callable[..., object]) -> None:
         with self.books.writing() as writing:
@@ -131,7 +131,7 @@ BEHIND = [2, 60, 2 * HOUR, 30 * DAY, 20_000 * DAY]
 @pytest.mark.parametrize("behind", BEHIND)
 def test_a_boot_whose_clock_is_behind_lengthens_nothing(world: World, behind: int) -> None:
     world.login(ago=100)
-    world.revoke(lambda writing, now: writing.grant_by_hand(B, now, now + 7 * DAY))
+    world.revoke(lambda writing, now: writing.logins.grant_by_hand(B, now, now + 7 * DAY))
     world.reboot(world.now - behind)
     assert world.left() <= LIFETIME - 100
     assert world.left(B) <= 7 * DAY
@@ -144,7 +144,7 @@ def test_what_was_revoked_stays_so_when_the_clock_is_behind_and_when_it_is_put_r
     world.login(ago=10)
     old = Login(world.now - 10, A, "anna", "imap", "PLAIN", True, format="dovecot")
     world.wait(5)
-    world.revoke(lambda writing, now: writing.revoke_user("anna", now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_user("anna", now))
     world.reboot(world.now - behind)
     assert world.left() == 0
     world.wait(1)
@@ -152,7 +152,7 @@ def test_what_was_revoked_stays_so_when_the_clock_is_behind_and_when_it_is_put_r
     assert world.left() == LIFETIME
     world.step(behind)
     with world.books.writing() as writing:
-        assert writing.grant(granted(old, world.now), world.now) == "revoked", "what is read of that time"
+        assert writing.logins.grant(granted(old, world.now), world.now) == "revoked", "what is read of that time"
         world.publisher.apply(writing)
     assert world.left() <= LIFETIME
     assert world.login() == ""
@@ -186,23 +186,23 @@ def test_a_login_after_the_clock_was_set_back_counts_from_its_own_time(world: Wo
 
 
 def test_order_between_logins_and_revocations_outlives_a_step(world: World) -> None:
-    world.revoke(lambda writing, now: writing.revoke_address(A, now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_address(A, now))
     world.wait(1)
     world.login()
     world.step(-60)
     assert world.left() == LIFETIME, "it came after the revocation"
-    world.revoke(lambda writing, now: writing.revoke_address(A, now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_address(A, now))
     assert world.left() == 0
 
 
 def test_a_login_stays_newer_than_a_revocation_that_the_step_leaves_where_it_is(world: World) -> None:
-    world.revoke(lambda writing, now: writing.revoke_address(A, now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_address(A, now))
     world.wait(1)
     world.login()
     world.wait(600)
     world.step(-100)
     assert world.left() == 300
-    world.revoke(lambda writing, now: writing._recompute(A, now))
+    world.revoke(lambda writing, now: writing.published.recompute(A, now))
     assert world.left() == 300
 
 
@@ -211,14 +211,14 @@ def test_a_line_from_before_the_step_does_not_open_what_was_revoked(world: World
     old = Login(world.now, A, "anna", "imap", "PLAIN", True, format="dovecot")
     world.login()
     world.wait(1)
-    world.revoke(lambda writing, now: writing.revoke_user("anna", now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_user("anna", now))
     world.step(-60)
     world.stop()
     (tmp_path / "books.mdb").unlink()
     world.start()
     for _ in range(3):
         with world.books.writing() as writing:
-            assert writing.grant(granted(old, world.now), world.now) == "revoked"
+            assert writing.logins.grant(granted(old, world.now), world.now) == "revoked"
         world.wait(20)
 
 
@@ -257,7 +257,7 @@ def test_a_limit_that_would_still_grant_it_leaves_it(world: World) -> None:
 
 def test_a_shorter_lifetime_shortens_what_stands_and_a_longer_one_lengthens_nothing(world: World) -> None:
     world.login(ago=100)
-    world.revoke(lambda writing, now: writing.grant_by_hand(B, now, now + DAY))
+    world.revoke(lambda writing, now: writing.logins.grant_by_hand(B, now, now + DAY))
     world.restart(limits=replace(LIMITS, lifetime_seconds=300))
     assert world.left() == 200
     assert world.left(B) == DAY, "what an administrator granted has its own length"
@@ -325,15 +325,15 @@ def test_users_of_held_and_late_logins_are_counted(world: World) -> None:
     with world.books.writing() as writing:
         for number in range(40):
             late = granted(Login(NOW - 2 * HOUR, A, f"u{number}", "imap", "PLAIN", True), NOW - 2 * HOUR)
-            assert writing.hold(late, world.now) == ""
-            writing.open_session(f"s{number}", late, world.now)
+            assert writing.logins.hold(late, world.now) == ""
+            writing.sessions.open(f"s{number}", late, world.now)
     world.tend()
     assert world.left() == 0
     with world.books.reading() as reading:
-        assert [found.until > world.now for found in reading.all_shared()] == [True]
+        assert [found.until > world.now for found in reading.shared.all()] == [True]
     for number in range(37):
         with world.books.writing() as writing:
-            writing.end_session(f"s{number}", world.now, world.now)
+            writing.sessions.end(f"s{number}", world.now, world.now)
     world.wait(LIFETIME + 1)
     assert world.left() > 0, "the three who are left hold it"
 
@@ -369,10 +369,13 @@ def test_the_queues_become_shorter_again(world: World) -> None:
         world.login(f"u{number}", f"192.0.2.{number}", session=f"s{number}")
     for number in range(20):
         with world.books.writing() as writing:
-            writing.end_session(f"s{number}", world.now, world.now)
+            writing.sessions.end(f"s{number}", world.now, world.now)
     world.wait(3 * HOUR)
     with world.books.reading() as reading:
-        left = {name: len(list(reading._scan(name))) for name in ("renew", "gone", "sessions", "held", "old", "due")}
+        left = {
+            name: len(list(reading.transaction.scan(name)))
+            for name in ("renew", "gone", "sessions", "held", "old", "due")
+        }
     assert left == dict.fromkeys(left, 0)
 
 
@@ -386,21 +389,23 @@ def test_this_machines_addresses_are_learnt_kept_and_not_granted(world: World) -
     assert getattr(refused, "reason", "") == "own-address"
     assert world.login(address=A) == ""
     with world.books.reading() as reading:
-        assert reading.own_addresses() == (C, B)
+        assert reading.meta.own_addresses() == (C, B)
 
 
 def test_forgetting_goes_on_until_nothing_is_due(world: World) -> None:
     with world.books.writing() as writing:
         for number in range(12_000):
-            writing._replace(None, granted(Login(world.now, A, f"u{number}", "imap"), world.now), world.now)
-            writing._remember_ended(b"s%d" % number, world.now, world.now)
+            writing.logins._replace(None, granted(Login(world.now, A, f"u{number}", "imap"), world.now), world.now)
+            writing.sessions._remember_ended(b"s%d" % number, world.now, world.now)
     world.now += LIFETIME + 2 * HOUR
     turns = 0
     while world.housekeeping.tend(world.now, caught_up=True):
         turns += 1
     assert turns == 2, "each in a transaction of its own"
     with world.books.reading() as reading:
-        assert [len(list(reading._scan(name))) for name in ("logins", "users", "old", "gone", "sessions")] == [0] * 5
+        assert [
+            len(list(reading.transaction.scan(name))) for name in ("logins", "users", "old", "gone", "sessions")
+        ] == [0] * 5
 
 
 def test_renewing_and_sweeping_go_on_until_nothing_is_due(world: World) -> None:
@@ -408,16 +413,16 @@ def test_renewing_and_sweeping_go_on_until_nothing_is_due(world: World) -> None:
     with world.books.writing() as writing:
         for number in range(5200):
             grant = granted(Login(world.now, f"10.0.{number >> 8}.{number & 255}", f"u{number}", "imap"), world.now)
-            writing.grant(grant, world.now)
+            writing.logins.grant(grant, world.now)
             if number < 2100:
-                writing.open_session(f"s{number}", grant, world.now)
+                writing.sessions.open(f"s{number}", grant, world.now)
     world.now += LIFETIME
     turns = 0
     while world.housekeeping.tend(world.now, caught_up=True):
         turns += 1
     assert turns == 1, "each in a transaction of its own"
     with world.books.reading() as reading:
-        assert reading.published_count() == 2100
+        assert reading.published.count() == 2100
 
 
 def test_full_books_forget_first_and_then_grow(world: World, tmp_path: Path) -> None:
@@ -433,7 +438,7 @@ def test_full_books_forget_first_and_then_grow(world: World, tmp_path: Path) -> 
                     with world.books.writing() as writing:
                         for number in range(begin, begin + 50):
                             login = Login(world.now, f"10.0.{number >> 8 & 255}.{number & 255}", f"u{number}", "imap")
-                            writing.grant(granted(login, world.now), world.now)
+                            writing.logins.grant(granted(login, world.now), world.now)
                     break
                 except StoreFullError:
                     world.housekeeping.make_room(world.now)
@@ -442,14 +447,14 @@ def test_full_books_forget_first_and_then_grow(world: World, tmp_path: Path) -> 
     assert world.books.map_bytes == 1 << 20
     world.now += LIFETIME + 2 * HOUR
     with world.books.writing() as writing:
-        while writing.sweep(world.now):
+        while writing.published.sweep(world.now):
             pass
     fill(1500, 3000)
     assert world.books.map_bytes == 1 << 20, "what had run out made room"
     fill(3000, 7000)
     assert world.books.map_bytes > 1 << 20, "nothing had run out"
     with world.books.reading() as reading:
-        assert reading.published_count() == 5500
+        assert reading.published.count() == 5500
     assert any("the books were full" in note for note in world.housekeeping.notes.texts)
 
 
@@ -473,7 +478,7 @@ def test_a_clock_that_is_ahead_for_a_while_makes_nobody_forget_a_revocation(
     line = granted(Login(NOW, A, "anna", "imap", "PLAIN", True), NOW)
     world.login()
     world.wait(10)
-    world.revoke(lambda writing, now: writing.revoke_user("anna", now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_user("anna", now))
     if boot:
         world.reboot(world.now + 30 * DAY)
     else:
@@ -482,13 +487,13 @@ def test_a_clock_that_is_ahead_for_a_while_makes_nobody_forget_a_revocation(
         world.wait(100)
     world.step(-30 * DAY)
     with world.books.writing() as writing:
-        assert writing.grant(line, world.now) == "revoked"
+        assert writing.logins.grant(line, world.now) == "revoked"
     world.step(30 * DAY)
     clock = time.monotonic
     monkeypatch.setattr("popauthd.watch.clock_steps.time.monotonic", lambda: clock() + 600)
     world.wait(100)
     with world.books.reading() as reading:
-        assert list(reading.revocations()) == [], "a clock that stays so is right"
+        assert list(reading.revocations.all()) == [], "a clock that stays so is right"
 
 
 def test_no_session_is_held_over_a_boot(world: World) -> None:
@@ -496,10 +501,10 @@ def test_no_session_is_held_over_a_boot(world: World) -> None:
     world.login(session="s")
     world.restart()
     with world.books.reading() as reading:
-        assert reading.held_count() == 1, "a restart of the watcher is none"
+        assert reading.sessions.held_count() == 1, "a restart of the watcher is none"
     world.reboot(world.now + 60)
     with world.books.reading() as reading:
-        assert reading.held_count() == 0
+        assert reading.sessions.held_count() == 0
     assert world.left() == LIFETIME - 60
 
 
@@ -507,7 +512,7 @@ def test_what_is_counted_between_batches_is_entered_soon(world: World) -> None:
     world.housekeeping.notes.count({"push.bad": 2})
     world.tend()
     with world.books.reading() as reading:
-        assert reading.counters() == {"push.bad": 2}
+        assert reading.counters.of() == {"push.bad": 2}
 
 
 def test_a_file_of_revocations_that_others_touch_is_taken_in_and_written_again(world: World, tmp_path: Path) -> None:
@@ -515,7 +520,7 @@ def test_a_file_of_revocations_that_others_touch_is_taken_in_and_written_again(w
     world.login()
     world.login("bob", B)
     world.wait(1)
-    world.revoke(lambda writing, now: writing.revoke_user("anna", now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_user("anna", now))
     kept = file.read_bytes()
     with file.open("ab") as added:
         added.write(b'{"revoked_at": %d, "user": "bob"}\n' % world.now)
@@ -545,13 +550,13 @@ def test_books_that_are_removed_while_the_watcher_runs_are_told(world: World, tm
 
 
 def test_a_clock_set_back_while_stopped_is_seen_though_nothing_happened_for_long(world: World) -> None:
-    world.revoke(lambda writing, now: writing.grant_by_hand(A, now, now + DAY))
+    world.revoke(lambda writing, now: writing.logins.grant_by_hand(A, now, now + DAY))
     world.restart(now=world.now + HOUR - 1800, uptime=world.uptime + HOUR)
     assert world.left() == DAY - HOUR
 
 
 def test_a_restart_alone_does_not_bring_a_revocation_of_before_the_step_forward(world: World) -> None:
-    world.revoke(lambda writing, now: writing.revoke_address(A, now))
+    world.revoke(lambda writing, now: writing.revocations.revoke_address(A, now))
     world.step(-60)
     world.wait(1)
     world.login()

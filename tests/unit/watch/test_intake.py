@@ -58,7 +58,7 @@ class World:
 
     def known(self) -> list[tuple[bytes, int]]:
         with self.ledger.reading() as reading:
-            return [(found.key, found.at) for found in reading.revocations()]
+            return [(found.key, found.at) for found in reading.revocations.all()]
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_revocation_of_the_far_future_is_refused_as_nobody_could_log_in_again(
     assert world.revoke(NOW + 3600) == 0
     assert world.may_relay(A)
     with world.ledger.reading() as reading:
-        assert reading.counters()["refused.future"] == 1
+        assert reading.counters.of()["refused.future"] == 1
     assert world.login(B, "bob")
 
 
@@ -160,5 +160,5 @@ def test_counters_that_wait_go_in_with_the_next_block(world: World) -> None:
     world.intake._notes.count({"push.bad": 2})
     world.intake.take_block(Batch("log", b"place"), [], NOW)
     with world.ledger.reading() as reading:
-        assert reading.counters()["push.bad"] == 2
-        assert reading.place("log") == b"place"
+        assert reading.counters.of()["push.bad"] == 2
+        assert reading.places.of("log") == b"place"

@@ -30,11 +30,11 @@ class World:
 
     def grant(self, address: str) -> None:
         with self.ledger.change() as writing:
-            writing.grant(Grant(address, "anna", NOW, NOW + 900))
+            writing.logins.grant(Grant(address, "anna", NOW, NOW + 900))
 
     def in_books(self) -> set[str]:
         with self.ledger.reading() as reading:
-            return {address for address, _expiry in reading.published()}
+            return {address for address, _expiry in reading.published.all()}
 
     def in_map(self) -> set[str]:
         return {address for address in (A, B) if published_expiry(self.map, address)}
@@ -57,7 +57,7 @@ def test_a_change_is_in_books_and_map_when_it_returns_and_in_the_host_list_when_
 def test_a_change_that_fails_leaves_books_and_map_as_they_were(world: World) -> None:
     world.grant(A)
     with pytest.raises(ZeroDivisionError), world.ledger.change() as writing:
-        writing.grant(Grant(B, "bob", NOW, NOW + 900))
+        writing.logins.grant(Grant(B, "bob", NOW, NOW + 900))
         1 // 0  # noqa: B018
     assert world.in_books() == world.in_map() == {A}
 

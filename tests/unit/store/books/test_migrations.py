@@ -8,10 +8,11 @@ from typing import Any
 import lmdb
 import pytest
 
+import tests.books
 from popauthd.address import network
 from popauthd.errors import StoreError
 from popauthd.policy import Limits
-from popauthd.store.books import DATABASES, SCHEMA, Books, Rules
+from popauthd.store.books import DATABASES, SCHEMA, Books, Rules, migrations
 from popauthd.store.books.migrations import STEPS
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
@@ -51,14 +52,14 @@ def test_what_older_books_hold_is_kept(old: tuple[str, dict[str, Any]]) -> None:
     with books.reading() as reading:
         rows = [
             {name: getattr(row, name) for name in ("address", "user", "login_at", "expires_at", "format")}
-            for row in reading.logins()
+            for row in reading.logins.of()
         ]
         assert rows == [{name: row[name] for name in rows[0]} for row in held["logins"]]
-        assert dict(reading.published()) == held["published"]
+        assert dict(reading.published.all()) == held["published"]
         for name in ("held", "ended", "refusals", "shared", "places", "counters"):
             assert held[name], f"the old books have no {name}"
         for name in ("held", "renew", "sessions", "gone", "refusals", "shared", "places", "counters", "due", "old"):
-            assert reading._txn.stat(reading._db[name])["entries"] == held["entries"][name], name
+            assert reading.transaction.count(name) == held["entries"][name], name
     assert books.notes == [f"books {path}: brought from schema 2 to {SCHEMA.decode()}"]
     books.close()
     again = Books(path, rules(held))
@@ -71,16 +72,18 @@ def test_a_watcher_of_today_grants_and_holds_what_the_one_before_did(old: tuple[
     books = started(path, held)
     with books.reading() as reading:
         wanted = {address: expiry for address, expiry in held["published"].items() if expiry > held["now"]}
-        assert dict(reading.published()) == wanted
-        assert reading.clock() is not None
+        assert dict(reading.published.all()) == wanted
+        assert reading.meta.clock() is not None
     books.close()
 
 
 def test_revocations_of_older_books_stand_and_go_into_their_file(old: tuple[str, dict[str, Any]]) -> None:
     path, held = old
     with Books(path, rules(held)).reading() as reading:
-        known = {revocation.key: revocation.at for revocation in reading.revocations()}
-        revoked = [row for row in reading.logins() if row.login_at <= reading.revoked_at(row.address, row.user)]
+        known = {revocation.key: revocation.at for revocation in reading.revocations.all()}
+        revoked = [
+            row for row in reading.logins.of() if row.login_at <= reading.revocations.latest_at(row.address, row.user)
+        ]
     assert {key.decode("latin-1"): at for key, at in known.items()} == held["revocations"]
     assert revoked
     assert Path(path).with_name("revocations.jsonl").read_bytes().count(b"\n") == len(known)
@@ -98,8 +101,8 @@ def test_a_user_revoked_in_capitals_by_an_older_version_stays_revoked(
                 txn.put(key, b"%d" % (held["now"] + at), db=revocations)
     books = Books(path, rules(held))
     with books.reading() as reading:
-        assert reading.revoked_at("192.0.2.1", "KIM@example.ORG") == held["now"] + 1
-        assert not any(b"Kim" in revocation.key for revocation in reading.revocations())
+        assert reading.revocations.latest_at("192.0.2.1", "KIM@example.ORG") == held["now"] + 1
+        assert not any(b"Kim" in revocation.key for revocation in reading.revocations.all())
     books.close()
 
 
@@ -109,10 +112,10 @@ def test_a_user_is_found_and_revoked_in_migrated_books(old: tuple[str, dict[str,
     with books.writing() as writing:
         for user in {row["user"] for row in held["logins"] if row["user"]}:
             rows = [row for row in held["logins"] if row["user"] == user]
-            assert len(list(writing.logins_of(user))) == len(rows)
-            writing.revoke_user(user, held["now"])
-        left = {row.address for row in writing.logins() if not row.user}
-        assert {address for address, _expiry in writing.published()} <= left
+            assert len(list(writing.rows.of_user(user))) == len(rows)
+            writing.revocations.revoke_user(user, held["now"])
+        left = {row.address for row in writing.rows.of() if not row.user}
+        assert {address for address, _expiry in writing.published.all()} <= left
     books.close()
 
 
@@ -125,7 +128,7 @@ def test_what_was_granted_by_an_older_version_is_judged_when_limits_change_after
     books = started(path, held, require_tls=True, refuse_mechanisms=("LOGIN",))
     with books.reading() as reading:
         by_hand = {row["address"] for row in held["logins"] if not row["user"]}
-        assert {address for address, _expiry in reading.published()} <= by_hand
+        assert {address for address, _expiry in reading.published.all()} <= by_hand
     books.close()
 
 
@@ -138,7 +141,7 @@ def test_limits_that_ask_nothing_of_a_login_s_line_end_none_of_an_older_version(
     books = started(path, held, **change)
     with books.reading() as reading:
         wanted = {address for address, expiry in held["published"].items() if expiry > held["now"]}
-        assert {address for address, _expiry in reading.published()} == wanted
+        assert {address for address, _expiry in reading.published.all()} == wanted
     books.close()
 
 
@@ -150,11 +153,11 @@ def test_the_first_login_after_an_upgrade_ends_none_of_an_older_version(old: tup
     ledger, housekeeping = housekeeping_of(books, publisher, limits(held), lambda: int(held["now"]) - 86400)
     with ledger.change() as writing:
         housekeeping.start(writing, held["now"])
-        before = dict(writing.published())
+        before = dict(writing.published.all())
     housekeeping.limits.learn_own(["198.51.100.5"])
     housekeeping.tend(held["now"], caught_up=True)
     with books.reading() as reading:
-        assert dict(reading.published()) == before
+        assert dict(reading.published.all()) == before
         assert before
     publisher.close()
     books.close()
@@ -168,7 +171,7 @@ def test_a_database_that_is_missing_is_made(tmp_path: Path, missing: str) -> Non
         txn.drop(env.open_db(missing.encode(), txn=txn))
     books = Books(path)
     with books.reading() as reading:
-        assert list(reading._scan(missing)) == []
+        assert list(reading.transaction.scan(missing)) == []
     books.close()
 
 
@@ -183,9 +186,9 @@ def test_books_that_lost_what_tells_their_schema_keep_everything_else(
         txn.drop(env.open_db(b"meta", txn=txn))
     books = Books(path, rules(held))
     with books.reading() as reading:
-        assert dict(reading.published()) == held["published"]
-        assert len(list(reading.logins())) == len(held["logins"])
-        assert reading._get("meta", b"schema") == SCHEMA
+        assert dict(reading.published.all()) == held["published"]
+        assert len(list(reading.logins.of())) == len(held["logins"])
+        assert reading.transaction.get("meta", b"schema") == SCHEMA
     books.close()
     Books(path, rules(held), readonly=True).close()
 
@@ -220,13 +223,21 @@ def test_every_step_leads_on_to_the_schema_of_today() -> None:
     assert [schema for schema, _step in STEPS.items()][1:] == [to for _step, to in STEPS.values()][:-1]
 
 
+def test_every_step_has_its_room_and_books_of_its_schema() -> None:
+    folder = Path(migrations.__file__).parent
+    rooms = {path.stem for path in folder.glob("from_*.py")}
+    assert rooms == {f"from_{schema.decode()}_to_{to.decode()}" for schema, (_step, to) in STEPS.items()}
+    for schema in STEPS:
+        assert (tests.books.HERE / f"schema-{schema.decode()}.mdb.xz").exists(), schema
+
+
 def test_a_shorter_lifetime_at_the_upgrade_shortens_what_was_granted_before(old: tuple[str, dict[str, Any]]) -> None:
     path, held = old
     lifetime = 300
     books = started(path, held, lifetime_seconds=lifetime)
     now, lasting = held["now"], {address for address, _user, _at in held["held"]}
     with books.reading() as reading:
-        rows = [row for row in reading.logins() if row.user and row.expires_at > now]
+        rows = [row for row in reading.logins.of() if row.user and row.expires_at > now]
         assert rows
         for row in rows:
             before = next(one for one in held["logins"] if (one["address"], one["user"]) == (row.address, row.user))

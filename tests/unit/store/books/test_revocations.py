@@ -12,8 +12,8 @@ import pytest
 
 from popauthd.model import Grant
 from popauthd.store.books import DATABASES, SCHEMA, Books, Rules
-from popauthd.store.books.reading import login_key
-from popauthd.store.books.revocations import RevocationFile, RevocationRecord, later
+from popauthd.store.books.revocation_file import RevocationFile, RevocationRecord, later
+from popauthd.store.books.rows import login_key
 from popauthd.store.quarantine import heal
 from tests.books import unpack
 
@@ -43,13 +43,13 @@ def books(path: Path) -> Iterator[Books]:
 
 def published(books: Books) -> dict[str, int]:
     with books.reading() as reading:
-        return dict(reading.published())
+        return dict(reading.published.all())
 
 
 REVOKE: list[tuple[str, Callable[..., object]]] = [
-    ("an address", lambda writing, now: writing.revoke_address(A, now)),
-    ("a user", lambda writing, now: writing.revoke_user("anna", now)),
-    ("everybody", lambda writing, now: writing.revoke_all(now)),
+    ("an address", lambda writing, now: writing.revocations.revoke_address(A, now)),
+    ("a user", lambda writing, now: writing.revocations.revoke_user("anna", now)),
+    ("everybody", lambda writing, now: writing.revocations.revoke_all(now)),
 ]
 each_way = pytest.mark.parametrize("revoke", [row[1] for row in REVOKE], ids=[row[0] for row in REVOKE])
 
@@ -61,19 +61,19 @@ def test_it_ends_a_login_that_is_stamped_ahead_of_the_clock(
 ) -> None:
     line = login(NOW + ahead)
     with books.writing() as writing:
-        assert writing.grant(line, NOW) == ""
-        writing.open_session("s", line, NOW)
-        assert writing.expiry(A) == NOW + LIFETIME, "it counts from when it was first seen"
+        assert writing.logins.grant(line, NOW) == ""
+        writing.sessions.open("s", line, NOW)
+        assert writing.published.expiry(A) == NOW + LIFETIME, "it counts from when it was first seen"
         revoke(writing, NOW)
     assert published(books) == {}
     for later_on in (0, 1, ahead - 1, ahead, ahead + 1, 500):
         now = NOW + max(0, later_on)
         with books.writing() as writing:
-            assert writing.grant(login(NOW + ahead, now=now), now) == "revoked", "the same line, read again"
-            writing.renew(now)
-            assert list(writing.published()) == []
+            assert writing.logins.grant(login(NOW + ahead, now=now), now) == "revoked", "the same line, read again"
+            writing.sessions.renew(now)
+            assert list(writing.published.all()) == []
     with books.writing() as writing:
-        assert writing.grant(login(NOW + ahead + 1, now=NOW + 1), NOW + 1) == "", "a login made after it"
+        assert writing.logins.grant(login(NOW + ahead + 1, now=NOW + 1), NOW + 1) == "", "a login made after it"
 
 
 @pytest.mark.parametrize("revoke", [REVOKE[0][1], REVOKE[2][1]], ids=[REVOKE[0][0], REVOKE[2][0]])
@@ -82,8 +82,8 @@ def test_a_grant_by_hand_of_the_same_second_is_ended_again_and_again(
 ) -> None:
     for _ in range(20):
         with books.writing() as writing:
-            writing.grant_by_hand(A, NOW, NOW + 7 * 86400)
-            assert writing.expiry(A) == NOW + 7 * 86400
+            writing.logins.grant_by_hand(A, NOW, NOW + 7 * 86400)
+            assert writing.published.expiry(A) == NOW + 7 * 86400
         with books.writing() as writing:
             revoke(writing, NOW)
         assert published(books) == {}
@@ -91,22 +91,22 @@ def test_a_grant_by_hand_of_the_same_second_is_ended_again_and_again(
 
 def test_a_login_read_again_stays_where_it_was_first_seen(books: Books) -> None:
     with books.writing() as writing:
-        writing.grant(login(NOW + 100), NOW)
+        writing.logins.grant(login(NOW + 100), NOW)
     for now in (NOW + 50, NOW + 100, NOW + 400):
         with books.writing() as writing:
-            writing.grant(login(NOW + 100, now=now), now)
+            writing.logins.grant(login(NOW + 100, now=now), now)
         assert published(books) == {A: NOW + LIFETIME}
 
 
 def test_revoking_everybody_is_quick_however_many_there_are_and_leaves_nobody(books: Books) -> None:
     with books.writing() as writing:
         for number in range(300):
-            writing.grant(login(user=f"u{number}", address=f"192.0.2.{number % 250}"), NOW)
+            writing.logins.grant(login(user=f"u{number}", address=f"192.0.2.{number % 250}"), NOW)
     with books.writing() as writing:
-        assert writing.revoke_all(NOW) == 250
-        assert (writing.cleared, writing.changes) == (True, {})
-        assert writing.grant(login(NOW + 1, now=NOW + 1), NOW + 1) == ""
-        assert writing.changes == {A: NOW + 1 + LIFETIME}
+        assert writing.revocations.revoke_all(NOW) == 250
+        assert (writing.published.cleared, writing.published.changes) == (True, {})
+        assert writing.logins.grant(login(NOW + 1, now=NOW + 1), NOW + 1) == ""
+        assert writing.published.changes == {A: NOW + 1 + LIFETIME}
     assert published(books) == {A: NOW + 1 + LIFETIME}
 
 
@@ -132,17 +132,17 @@ USERS = [
 @pytest.mark.parametrize(("user", "revoked", "ends"), [row[1:] for row in USERS], ids=[row[0] for row in USERS])
 def test_a_name_that_was_cut_is_every_user_that_it_may_be(books: Books, user: str, revoked: str, ends: bool) -> None:
     with books.writing() as writing:
-        writing.grant(login(user=user), NOW)
-        assert writing.revoke_user(revoked, NOW + 1) == int(ends)
+        writing.logins.grant(login(user=user), NOW)
+        assert writing.revocations.revoke_user(revoked, NOW + 1) == int(ends)
     assert published(books) == ({} if ends else {A: NOW + LIFETIME})
     with books.writing() as writing:
-        assert (writing.grant(login(NOW + 1, user=user, now=NOW + 1), NOW + 1) == "revoked") is ends
+        assert (writing.logins.grant(login(NOW + 1, user=user, now=NOW + 1), NOW + 1) == "revoked") is ends
 
 
 def test_a_revoked_64_outlives_the_books_with_every_address_in_it(path: Path) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.revoke_address("2001:db8:1:2::/64", NOW + 5, inside=True)
+        writing.revocations.revoke_address("2001:db8:1:2::/64", NOW + 5, inside=True)
     books.close()
     path.unlink()
     again = Books(str(path))
@@ -153,7 +153,7 @@ def test_a_revoked_64_outlives_the_books_with_every_address_in_it(path: Path) ->
             ("2001:db8:1:3::7", ""),
         ):
             grant = Grant(address, "anna", NOW + 4, NOW + 4 + LIFETIME, "dovecot")
-            assert writing.grant(grant, NOW + 9) == reason
+            assert writing.logins.grant(grant, NOW + 9) == reason
     again.close()
 
 
@@ -181,7 +181,7 @@ def test_it_outlives_books_that_come_to_harm(
 ) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(), NOW)
+        writing.logins.grant(login(), NOW)
         revoke(writing, NOW + 5)
     books.close()
     harm(path)
@@ -189,8 +189,8 @@ def test_it_outlives_books_that_come_to_harm(
     heal(str(path), DATABASES, SCHEMA.decode())
     again = Books(str(path))
     with again.writing() as writing:
-        assert writing.grant(login(NOW + 4, now=NOW + 9), NOW + 9) == "revoked"
-        assert writing.grant(login(NOW + 6, now=NOW + 9), NOW + 9) == ""
+        assert writing.logins.grant(login(NOW + 4, now=NOW + 9), NOW + 9) == "revoked"
+        assert writing.logins.grant(login(NOW + 6, now=NOW + 9), NOW + 9) == ""
     again.close()
 
 
@@ -198,7 +198,7 @@ def test_it_outlives_books_that_come_to_harm(
 def test_a_user_in_capitals_stays_revoked_too(path: Path, harm: Callable[[Path], object]) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.revoke_user("Anna", NOW + 5)
+        writing.revocations.revoke_user("Anna", NOW + 5)
     books.close()
     harm(path)
     path.with_name("books.mdb-lock").unlink(missing_ok=True)
@@ -206,7 +206,7 @@ def test_a_user_in_capitals_stays_revoked_too(path: Path, harm: Callable[[Path],
     again = Books(str(path))
     with again.writing() as writing:
         for user in ("anna", "ANNA"):
-            assert writing.grant(login(NOW + 4, user=user, now=NOW + 9), NOW + 9) == "revoked"
+            assert writing.logins.grant(login(NOW + 4, user=user, now=NOW + 9), NOW + 9) == "revoked"
     again.close()
 
 
@@ -217,36 +217,36 @@ def test_it_outlives_an_older_copy_of_the_books_that_is_put_back(
 ) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(NOW), NOW)
-        writing.grant(login(NOW, user="bob", address=B), NOW)
+        writing.logins.grant(login(NOW), NOW)
+        writing.logins.grant(login(NOW, user="bob", address=B), NOW)
     books.close()
     copy = path.read_bytes()
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(NOW + 2 + ahead, now=NOW + 2), NOW + 2)
+        writing.logins.grant(login(NOW + 2 + ahead, now=NOW + 2), NOW + 2)
         revoke(writing, NOW + 5)
-        closed = {A, B} - {address for address, _expiry in writing.published()}
+        closed = {A, B} - {address for address, _expiry in writing.published.all()}
     books.close()
     path.write_bytes(copy)
     again = Books(str(path))
     assert closed == {A, B} - published(again).keys(), "what it ended is published no more"
     with again.writing() as writing:
         now = NOW + 6 + ahead
-        assert writing.grant(login(NOW + 2 + ahead, now=now), now) == "revoked"
-        assert writing.grant(login(now, now=now), now) == ""
+        assert writing.logins.grant(login(NOW + 2 + ahead, now=now), now) == "revoked"
+        assert writing.logins.grant(login(now, now=now), now) == ""
     again.close()
 
 
 def test_a_grant_by_hand_in_an_older_copy_of_the_books_stays_revoked(path: Path) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant_by_hand(A, NOW, NOW + 7 * 86400)
-        writing.grant_by_hand(B, NOW, NOW + 7 * 86400)
+        writing.logins.grant_by_hand(A, NOW, NOW + 7 * 86400)
+        writing.logins.grant_by_hand(B, NOW, NOW + 7 * 86400)
     books.close()
     copy = path.read_bytes()
     books = Books(str(path))
     with books.writing() as writing:
-        writing.revoke_address(A, NOW)
+        writing.revocations.revoke_address(A, NOW)
     books.close()
     path.write_bytes(copy)
     again = Books(str(path))
@@ -261,22 +261,22 @@ def test_a_line_stamped_ahead_does_not_open_once_its_login_could_be_forgotten(
 ) -> None:
     books, line = Books(str(path), Rules(hold_seconds=hold, shared_users=1000)), login(NOW + 100)
     with books.writing() as writing:
-        writing.grant(line, NOW)
+        writing.logins.grant(line, NOW)
         for number in range(crowd):
-            writing.grant(login(NOW + 4, user=f"u{number}", now=NOW + 4), NOW + 4)
-        writing.revoke_all(NOW + 5)
+            writing.logins.grant(login(NOW + 4, user=f"u{number}", now=NOW + 4), NOW + 4)
+        writing.revocations.revoke_all(NOW + 5)
     for now in range(NOW + LIFETIME, NOW + LIFETIME + 200, 20):
         with books.writing() as writing:
-            writing.grant(login(now, user="carl", now=now), now)  # so that the users are counted
+            writing.logins.grant(login(now, user="carl", now=now), now)  # so that the users are counted
             writing.forget(now, 0)
             again = login(NOW + 100, now=now)
             if again.expires_at > now:
-                assert writing.grant(again, now) == "revoked"
+                assert writing.logins.grant(again, now) == "revoked"
             elif hold:
-                assert writing.hold(again, now) == "revoked", "its session might be open"
+                assert writing.logins.hold(again, now) == "revoked", "its session might be open"
     with books.writing() as writing:
         writing.forget(NOW + 100 + LIFETIME + hold, 0)
-        assert writing._login(login_key(A, "anna")) is None, "nothing can open it any more"
+        assert writing.rows.get(login_key(A, "anna")) is None, "nothing can open it any more"
     books.close()
 
 
@@ -294,8 +294,8 @@ def test_a_line_that_an_administrator_added_counts_however_it_is_written(path: P
     path.with_name("revocations.jsonl").write_bytes(b'{"revoked_at": %d, %s}\n' % (NOW + 5, whom))
     books = Books(str(path))
     with books.writing() as writing:
-        assert writing.grant(ends, NOW + 6) == "revoked"
-        assert writing.grant(login(user="bob", address="192.0.2.99"), NOW + 6) == ""
+        assert writing.logins.grant(ends, NOW + 6) == "revoked"
+        assert writing.logins.grant(login(user="bob", address="192.0.2.99"), NOW + 6) == ""
     books.close()
 
 
@@ -303,47 +303,47 @@ def test_a_line_that_an_administrator_added_counts_however_it_is_written(path: P
 def test_it_ends_logins_stamped_ahead_in_new_books_too(path: Path, revoke: Callable[..., object]) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(NOW + 60), NOW)
+        writing.logins.grant(login(NOW + 60), NOW)
         revoke(writing, NOW + 5)
     books.close()
     path.unlink()
     again = Books(str(path))
     assert again.notes == [f"revocations that outlived the books: 1, from {path.with_name('revocations.jsonl')}"]
     with again.writing() as writing:
-        writing.settle_revocations(NOW + 30)
+        writing.times.settle(NOW + 30)
     with again.writing() as writing:
         for at in (NOW, NOW + 5, NOW + 30, NOW + 60):
             for now in (NOW + 30, NOW + 50, NOW + 60, NOW + 61):
-                reason = writing.grant(login(at, now=now), now)
+                reason = writing.logins.grant(login(at, now=now), now)
                 assert reason == "revoked", (at, now)
-        assert writing.grant(login(NOW + 62, now=NOW + 62), NOW + 62) == ""
+        assert writing.logins.grant(login(NOW + 62, now=NOW + 62), NOW + 62) == ""
     again.close()
 
 
 def test_it_is_on_the_disk_before_it_is_committed_and_private(books: Books, path: Path) -> None:
     file = path.with_name("revocations.jsonl")
     with books.writing() as writing:
-        writing.revoke_user("Zoë\u2028\ud800", NOW)
-        writing.revoke_address(B, NOW)
-        writing.revoke_user(WHOLE, NOW)
-        writing.revoke_user("l" * 500, NOW)
+        writing.revocations.revoke_user("Zoë\u2028\ud800", NOW)
+        writing.revocations.revoke_address(B, NOW)
+        writing.revocations.revoke_user(WHOLE, NOW)
+        writing.revocations.revoke_user("l" * 500, NOW)
     assert file.stat().st_mode & 0o777 == 0o600
     lines = [json.loads(line) for line in file.read_bytes().splitlines()]
     assert {"revoked_at": NOW, "address": B} in lines
     known, bad = RevocationFile(str(file)).load()
     with books.reading() as reading:
-        assert (sorted(known.values()), bad) == (sorted(reading.revocations()), 0)
+        assert (sorted(known.values()), bad) == (sorted(reading.revocations.all()), 0)
 
 
 def test_a_transaction_that_fails_after_it_was_written_down_still_counts_at_the_next_start(path: Path) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(), NOW)
+        writing.logins.grant(login(), NOW)
     RevocationFile(str(path.with_name("revocations.jsonl"))).append([RevocationRecord(b"*", NOW + 1)])
     books.close()
     again = Books(str(path))
     with again.reading() as reading:
-        assert reading.revoked_at(A, "anna") == NOW + 1
+        assert reading.revocations.latest_at(A, "anna") == NOW + 1
     again.close()
 
 
@@ -369,7 +369,7 @@ def test_a_line_that_cannot_be_read_costs_only_itself(path: Path, rest: bytes, b
     books = Books(str(path))
     assert any(f"{bad} line(s) could not be read" in note for note in books.notes)
     with books.writing() as writing:
-        writing.revoke_address(A, NOW + 1)
+        writing.revocations.revoke_address(A, NOW + 1)
     books.close()
     known, left = RevocationFile(str(file)).load()
     assert (sorted(known), left) == ([b"a\0" + A.encode(), b"u\0anna"], 0), "and what comes after it is read"
@@ -379,8 +379,8 @@ def test_where_it_cannot_be_written_it_counts_and_is_told_until_it_is_written(bo
     file = path.with_name("revocations.jsonl")
     file.mkdir()
     with books.writing() as writing:
-        writing.grant(login(), NOW)
-        writing.revoke_address(A, NOW)
+        writing.logins.grant(login(), NOW)
+        writing.revocations.revoke_address(A, NOW)
     assert published(books) == {}
     assert "cannot be written" in books.revocations.trouble
     books.tend_revocations()
@@ -394,7 +394,7 @@ def test_a_pipe_in_its_place_keeps_nobody_waiting(books: Books, path: Path) -> N
     file = path.with_name("revocations.jsonl")
     os.mkfifo(file)
     with books.writing() as writing:
-        writing.revoke_address(A, NOW)
+        writing.revocations.revoke_address(A, NOW)
     assert "cannot be written" in books.revocations.trouble
     books.tend_revocations()
     assert (books.revocations.trouble, file.read_bytes().count(b"\n")) == ("", 1)
@@ -421,7 +421,7 @@ def test_the_file_becomes_shorter_when_much_of_it_is_over(path: Path) -> None:
 def test_many_revocations_are_not_written_anew_all_the_time(books: Books, path: Path) -> None:
     with books.writing() as writing:
         for number in range(10_010):
-            writing.revoke_user(f"u{number}", NOW)
+            writing.revocations.revoke_user(f"u{number}", NOW)
     file = path.with_name("revocations.jsonl")
     books.tend_revocations()
     before = file.stat().st_ino
@@ -429,23 +429,23 @@ def test_many_revocations_are_not_written_anew_all_the_time(books: Books, path: 
     assert file.stat().st_ino == before
     with books.writing() as writing:
         for number in range(10_010):
-            writing.revoke_user(f"u{number}", NOW + 1)
+            writing.revocations.revoke_user(f"u{number}", NOW + 1)
     books.tend_revocations()
     assert file.stat().st_ino == before, "half of it is over: it would not become much shorter"
     with books.writing() as writing:
         for number in range(10_010):
-            writing.revoke_user(f"u{number}", NOW + 2)
+            writing.revocations.revoke_user(f"u{number}", NOW + 2)
     books.tend_revocations()
     assert len(file.read_bytes().splitlines()) == 10_010
 
 
 def test_revocations_are_forgotten_when_nothing_older_can_grant_any_more(books: Books, path: Path) -> None:
     with books.writing() as writing:
-        writing.revoke_user("anna", NOW)
+        writing.revocations.revoke_user("anna", NOW)
         writing.forget(NOW + 9 * 86400, 3600)
-        assert writing.revoked_at(A, "anna") == NOW
+        assert writing.times.latest_at(A, "anna") == NOW
         writing.forget(NOW + 9 * 86400 + 1, 3600)
-        assert writing.revoked_at(A, "anna") == 0
+        assert writing.times.latest_at(A, "anna") == 0
 
 
 def test_two_of_the_same_come_to_the_later_one_in_any_order() -> None:
@@ -456,10 +456,10 @@ def test_two_of_the_same_come_to_the_later_one_in_any_order() -> None:
 
 def test_the_same_one_may_come_twice_and_late(books: Books) -> None:
     with books.writing() as writing:
-        writing.merge(RevocationRecord(b"u\0anna", NOW))
-        writing.merge(RevocationRecord(b"u\0anna", NOW - 50))
-        writing.merge(RevocationRecord(b"u\0anna", NOW))
-        assert list(writing.revocations()) == [RevocationRecord(b"u\0anna", NOW)]
+        writing.revocations.merge(RevocationRecord(b"u\0anna", NOW))
+        writing.revocations.merge(RevocationRecord(b"u\0anna", NOW - 50))
+        writing.revocations.merge(RevocationRecord(b"u\0anna", NOW))
+        assert list(writing.revocations.all()) == [RevocationRecord(b"u\0anna", NOW)]
 
 
 @each_way
@@ -469,17 +469,19 @@ def test_what_is_revoked_while_the_clock_is_behind_stays_so_when_it_is_right_and
 ) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(), NOW)
+        writing.logins.grant(login(), NOW)
         writing.clock_was_set_back(back, NOW + 1 - back)
         revoke(writing, NOW + 2 - back)
-        assert writing.grant(login(NOW + 3 - back, now=NOW + 3 - back), NOW + 3 - back) == "", "a later login counts"
+        assert writing.logins.grant(login(NOW + 3 - back, now=NOW + 3 - back), NOW + 3 - back) == "", (
+            "a later login counts"
+        )
     books.close()
     path.unlink()
     again = Books(str(path))
     with again.writing() as writing:
-        writing.settle_revocations(NOW + 4)
-        assert writing.grant(login(now=NOW + 4), NOW + 4) == "revoked"
-        assert writing.grant(login(NOW + 5, now=NOW + 5), NOW + 5) == ""
+        writing.times.settle(NOW + 4)
+        assert writing.logins.grant(login(now=NOW + 4), NOW + 4) == "revoked"
+        assert writing.logins.grant(login(NOW + 5, now=NOW + 5), NOW + 5) == ""
     again.close()
 
 
@@ -489,32 +491,34 @@ def test_new_books_take_logins_although_the_clock_is_a_day_behind_the_revocation
 ) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(), NOW)
+        writing.logins.grant(login(), NOW)
         revoke(writing, NOW + 1)
     books.close()
     path.unlink()
     again, behind = Books(str(path)), NOW - 86400
     with again.writing() as writing:
-        writing.settle_revocations(behind)
-        assert writing.grant(login(behind, now=behind), behind) == "revoked"
-        assert writing.grant(login(behind + 100, now=behind + 3), behind + 3) == "revoked", "it may be one of old"
-        assert writing.grant(login(behind + 181, now=behind + 181), behind + 181) == ""
-        writing.settle_revocations(NOW + 2)
-        assert writing.grant(login(now=NOW + 2), NOW + 2) == "revoked"
+        writing.times.settle(behind)
+        assert writing.logins.grant(login(behind, now=behind), behind) == "revoked"
+        assert writing.logins.grant(login(behind + 100, now=behind + 3), behind + 3) == "revoked", (
+            "it may be one of old"
+        )
+        assert writing.logins.grant(login(behind + 181, now=behind + 181), behind + 181) == ""
+        writing.times.settle(NOW + 2)
+        assert writing.logins.grant(login(now=NOW + 2), NOW + 2) == "revoked"
     again.close()
 
 
 def test_what_new_books_do_not_know_moves_with_a_clock_that_is_set_back(path: Path) -> None:
     books = Books(str(path))
     with books.writing() as writing:
-        writing.grant(login(NOW + 100), NOW)
-        writing.revoke_address(A, NOW)
+        writing.logins.grant(login(NOW + 100), NOW)
+        writing.revocations.revoke_address(A, NOW)
     books.close()
     path.unlink()
     again = Books(str(path))
     with again.writing() as writing:
-        writing.settle_revocations(NOW + 1)
+        writing.times.settle(NOW + 1)
         writing.clock_was_set_back(50, NOW - 49)
-        assert writing.grant(login(NOW + 49, now=NOW + 49), NOW + 49) == "revoked"
-        assert writing.grant(login(NOW + 101, now=NOW + 101), NOW + 101) == ""
+        assert writing.logins.grant(login(NOW + 49, now=NOW + 49), NOW + 49) == "revoked"
+        assert writing.logins.grant(login(NOW + 101, now=NOW + 101), NOW + 101) == ""
     again.close()

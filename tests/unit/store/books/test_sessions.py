@@ -39,22 +39,22 @@ def prove(books: Books) -> None:
 
 def begin(books: Books, session: str, grant: Grant) -> None:
     with books.writing() as writing:
-        assert writing.grant(grant) == ""
-        writing.open_session(session, grant, grant.login_at)
+        assert writing.logins.grant(grant) == ""
+        writing.sessions.open(session, grant, grant.login_at)
 
 
 def end(books: Books, session: str, at: int) -> None:
     with books.writing() as writing:
-        writing.end_session(session, at, at)
+        writing.sessions.end(session, at, at)
 
 
 def expiry(books: Books, at: int, *, renewing: bool = True) -> int | None:
     """The published expiry at a time, when the watcher has done what was due until then."""
     with books.writing() as writing:
         if renewing:
-            writing.renew(at)
-        writing.sweep(at)
-        return writing.expiry(A)
+            writing.sessions.renew(at)
+        writing.published.sweep(at)
+        return writing.published.expiry(A)
 
 
 def live(books: Books, begin_at: int, end_at: int, step: int = 60) -> None:
@@ -96,8 +96,8 @@ def test_a_newer_login_keeps_what_a_session_added(books: Books) -> None:
     live(books, NOW, NOW + 7200)
     end(books, "s1", NOW + 7200)
     with books.writing() as writing:
-        assert writing.grant(login(NOW + 7100), NOW + 7210) == ""
-        writing.revoke_user("bob", NOW + 7220)
+        assert writing.logins.grant(login(NOW + 7100), NOW + 7210) == ""
+        writing.revocations.revoke_user("bob", NOW + 7220)
     assert expiry(books, NOW + 7230) == NOW + 7200 + LIFETIME
 
 
@@ -108,7 +108,7 @@ def test_it_ends_a_lifetime_after_the_session(books: Books) -> None:
     assert expiry(books, NOW + 7201) == NOW + 7200 + LIFETIME
     assert expiry(books, NOW + 7200 + LIFETIME) is None
     with books.reading() as reading:
-        assert reading.held_count() == 0
+        assert reading.sessions.held_count() == 0
 
 
 def test_a_lost_closing_line_costs_at_most_the_cap(books: Books) -> None:
@@ -119,7 +119,7 @@ def test_a_lost_closing_line_costs_at_most_the_cap(books: Books) -> None:
     live(books, NOW + CAP, NOW + CAP + 3600)
     assert expiry(books, NOW + CAP + 3600) is None
     with books.reading() as reading:
-        assert reading.held_count() == 0
+        assert reading.sessions.held_count() == 0
 
 
 def test_a_session_shorter_than_the_lifetime_is_capped_as_well(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_revoked_session_is_not_renewed_and_its_end_opens_nothing(books: Books
     begin(books, "s1", login())
     live(books, NOW, NOW + 5000)
     with books.writing() as writing:
-        writing.revoke_user("alice", NOW + 5000)
+        writing.revocations.revoke_user("alice", NOW + 5000)
     assert expiry(books, NOW + 5001) is None
     live(books, NOW + 5001, NOW + 7000)
     assert expiry(books, NOW + 7000) is None
@@ -164,7 +164,7 @@ def test_a_revoked_session_is_not_renewed_and_its_end_opens_nothing(books: Books
 def test_a_new_login_after_a_revocation_does_not_bring_back_an_old_session(books: Books) -> None:
     begin(books, "s1", login())
     with books.writing() as writing:
-        writing.revoke_address(A, NOW + 5)
+        writing.revocations.revoke_address(A, NOW + 5)
     begin(books, "s2", login(NOW + 10))
     end(books, "s2", NOW + 20)
     live(books, NOW + 20, NOW + 20 + LIFETIME)
@@ -183,15 +183,15 @@ def test_an_opening_line_read_again_from_a_second_log_opens_nothing(books: Books
     end(books, "s1", NOW + 3)
     begin(books, "s1", login())
     with books.reading() as reading:
-        assert reading.held_count() == 0
+        assert reading.sessions.held_count() == 0
 
 
 def test_ended_sessions_are_forgotten(books: Books) -> None:
     end(books, "s1", NOW)
     with books.writing() as writing:
-        assert writing._get("sessions", b"s1") == b"-%d" % NOW
+        assert writing.transaction.get("sessions", b"s1") == b"-%d" % NOW
         writing.forget(NOW + ENDED_SECONDS, 3600)
-        assert writing._get("sessions", b"s1") is None
+        assert writing.transaction.get("sessions", b"s1") is None
 
 
 def test_the_end_of_a_stranger_s_session_changes_nothing(books: Books) -> None:
@@ -204,18 +204,18 @@ def test_sessions_without_end_take_bounded_room(books: Books) -> None:
     for number in range(OPEN_AT_MOST + 10):
         begin(books, f"s{number}", login(NOW + number))
     with books.reading() as reading:
-        opened = [at for _address, _user, at in reading.open_sessions(A)]
+        opened = [at for _address, _user, at in reading.sessions.all(A)]
     assert opened == list(range(NOW + 10, NOW + 10 + OPEN_AT_MOST)), "the oldest were given up"
     end(books, "s0", NOW + 5000)
     with books.reading() as reading:
-        assert len(list(reading.open_sessions())) == OPEN_AT_MOST
+        assert len(list(reading.sessions.all())) == OPEN_AT_MOST
 
 
 def test_a_login_of_an_open_session_is_not_forgotten(books: Books) -> None:
     begin(books, "s1", login())
     with books.writing() as writing:
         writing.forget(NOW + 40 * 86400, 0)
-        assert [row.user for row in writing.logins(A)] == ["alice"]
+        assert [row.user for row in writing.rows.of(A)] == ["alice"]
 
 
 def test_a_clock_set_back_moves_sessions_with_it(books: Books) -> None:
@@ -231,7 +231,7 @@ def test_a_clock_set_back_moves_sessions_with_it(books: Books) -> None:
 def test_after_a_restart_of_the_machine_no_session_is_open(books: Books) -> None:
     begin(books, "s1", login())
     with books.writing() as writing:
-        writing.forget_sessions()
+        writing.sessions.forget_all()
     assert expiry(books, NOW + 10) == NOW + LIFETIME
     live(books, NOW + 10, NOW + LIFETIME)
     assert expiry(books, NOW + LIFETIME) is None
@@ -252,10 +252,10 @@ def test_a_log_that_never_tells_of_an_end_holds_nothing(tmp_path: Path) -> None:
 
 def test_a_log_that_tells_of_ends_no_more_is_believed_for_a_week(books: Books) -> None:
     with books.reading() as reading:
-        proved = int(reading._get("meta", b"ends") or 0)
+        proved = int(reading.transaction.get("meta", b"ends") or 0)
     with books.writing() as writing:
-        assert writing.ends_are_logged(proved + ENDS_SECONDS - 1)
-        assert not writing.ends_are_logged(proved + ENDS_SECONDS)
+        assert writing.sessions.ends_are_logged(proved + ENDS_SECONDS - 1)
+        assert not writing.sessions.ends_are_logged(proved + ENDS_SECONDS)
 
 
 def test_an_end_that_the_log_did_not_tell_of_proves_nothing(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_an_end_that_the_log_did_not_tell_of_proves_nothing(tmp_path: Path) -> N
     begin(books, "s1", login())
     begin(books, "s2", login(address="192.0.2.99"))
     with books.writing() as writing:
-        assert writing.end_sessions_elsewhere({A}, NOW + 100, NOW + 100) == 1
+        assert writing.sessions.end_elsewhere({A}, NOW + 100, NOW + 100) == 1
     live(books, NOW + 100, NOW + LIFETIME)
     assert expiry(books, NOW + LIFETIME) is None, "Dovecot was asked; its log may never tell of an end"
     books.close()
@@ -273,19 +273,19 @@ def test_an_end_that_was_told_of_before_the_clock_was_set_back_is_not_believed_f
     end_told, back = NOW - 99_000, 30 * 86400
     with books.writing() as writing:
         writing.clock_was_set_back(back, NOW - back)
-        assert writing.ends_are_logged(end_told - back + ENDS_SECONDS - 1)
-        assert not writing.ends_are_logged(end_told - back + ENDS_SECONDS)
+        assert writing.sessions.ends_are_logged(end_told - back + ENDS_SECONDS - 1)
+        assert not writing.sessions.ends_are_logged(end_told - back + ENDS_SECONDS)
 
 
 def test_a_log_that_stays_unread_renews_nothing_and_what_is_over_is_given_up(books: Books) -> None:
     begin(books, "s1", login())
     for at in range(NOW, NOW + 2 * CAP + LIFETIME, LIFETIME):
         with books.writing() as writing:
-            writing.renew(at, unread=True)
-            writing.sweep(at)
-            assert writing.expiry(A) == (NOW + LIFETIME if at == NOW else None)
+            writing.sessions.renew(at, unread=True)
+            writing.published.sweep(at)
+            assert writing.published.expiry(A) == (NOW + LIFETIME if at == NOW else None)
     with books.reading() as reading:
-        assert reading.held_count() == 0
+        assert reading.sessions.held_count() == 0
 
 
 def test_the_plain_rule_knows_no_sessions(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_plain_rule_knows_no_sessions(tmp_path: Path) -> None:
     end(books, "s1", NOW)
     end(books, "s2", NOW)
     with books.reading() as reading:
-        assert [list(reading._scan(name)) for name in ("sessions", "gone", "held", "renew")] == [[]] * 4
+        assert [list(reading.transaction.scan(name)) for name in ("sessions", "gone", "held", "renew")] == [[]] * 4
     live(books, NOW, NOW + LIFETIME)
     assert expiry(books, NOW + LIFETIME) is None
     books.close()
@@ -304,13 +304,13 @@ def test_the_plain_rule_knows_no_sessions(tmp_path: Path) -> None:
 def test_a_strange_session_id_holds_nothing(books: Books, session: str) -> None:
     begin(books, session, login())
     with books.reading() as reading:
-        assert reading.held_count() == 0
+        assert reading.sessions.held_count() == 0
 
 
 def test_a_session_id_may_be_long(books: Books) -> None:
     begin(books, "x" * 255, login())
     with books.reading() as reading:
-        assert reading.held_count() == 1
+        assert reading.sessions.held_count() == 1
 
 
 STEPS = st.lists(
@@ -344,7 +344,7 @@ def test_any_history_of_sessions_gives_what_a_small_model_gives(
             end(books, name, now)
         elif what == "revoke":
             with books.writing() as writing:
-                writing.revoke_all(now)
+                writing.revocations.revoke_all(now)
             revoked_at, opened = now, {}
             now += 1
         else:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from popauthd.model import Grant
 from popauthd.store.books import Books, Rules
-from popauthd.store.books.entries import CROWD_HISTORY
+from popauthd.store.books.published import EXPIRED_AT_MOST
 
 A, SPARED = "192.0.2.10", "192.0.2.99"
 NOW = 1_795_467_600
@@ -34,15 +34,15 @@ def books(tmp_path: Path) -> Iterator[Books]:
 def enter(books: Books, *grants: Grant) -> tuple[list[str], list[str]]:
     """The reasons given, and the addresses newly found to be shared."""
     with books.writing() as writing:
-        reasons = [writing.grant(grant) for grant in grants]
-        return reasons, [found.address for found in writing.newly_shared]
+        reasons = [writing.logins.grant(grant) for grant in grants]
+        return reasons, [found.address for found in writing.shared.newly]
 
 
 def expiry(books: Books, now: int, address: str = A) -> int | None:
     with books.writing() as writing:
-        writing.sweep(now)
+        writing.published.sweep(now)
         writing.recount(now)
-        return writing.expiry(address)
+        return writing.published.expiry(address)
 
 
 def test_one_user_too_many_closes_the_address_and_is_told_once(books: Books) -> None:
@@ -87,7 +87,7 @@ def test_a_spared_address_and_other_addresses_are_left_alone(books: Books) -> No
 def test_an_administrator_s_own_grant_stays_on_a_shared_address(books: Books) -> None:
     enter(books, *(login(f"u{n}") for n in range(10)))
     with books.writing() as writing:
-        writing.grant_by_hand(A, NOW, NOW + 60)
+        writing.logins.grant_by_hand(A, NOW, NOW + 60)
     assert expiry(books, NOW) == NOW + 60
     assert enter(books, login("u11", NOW + 1)) == (["shared-address"], [])
     assert expiry(books, NOW + 2) == NOW + 60
@@ -96,7 +96,7 @@ def test_an_administrator_s_own_grant_stays_on_a_shared_address(books: Books) ->
 def test_revoked_users_are_not_counted(books: Books) -> None:
     enter(books, *(login(f"u{n}") for n in range(LIMIT)))
     with books.writing() as writing:
-        writing.revoke_user("u0", NOW)
+        writing.revocations.revoke_user("u0", NOW)
     assert enter(books, login("new", NOW + 1)) == ([""], [])
     assert expiry(books, NOW + 1) == NOW + 1 + LIFETIME
 
@@ -104,7 +104,7 @@ def test_revoked_users_are_not_counted(books: Books) -> None:
 def test_revoking_users_opens_a_shared_address_to_the_others(books: Books) -> None:
     enter(books, *(login(f"u{n}", NOW) for n in range(LIMIT + 1)))
     with books.writing() as writing:
-        writing.revoke_user("u0", NOW)
+        writing.revocations.revoke_user("u0", NOW)
     assert expiry(books, NOW + 1) == NOW + LIFETIME
 
 
@@ -113,34 +113,34 @@ def test_a_session_does_not_reopen_a_shared_address(tmp_path: Path) -> None:
     with books.writing() as writing:
         for number in range(LIMIT + 1):
             grant = login(f"u{number}", NOW + number)
-            writing.grant(grant)
-            writing.open_session(f"s{number}", grant, NOW + number)
+            writing.logins.grant(grant)
+            writing.sessions.open(f"s{number}", grant, NOW + number)
         elsewhere = login("x", NOW, "192.0.2.250")  # shows that ends are logged
-        writing.grant(elsewhere)
-        writing.open_session("first", elsewhere, NOW)
-        writing.end_session("first", NOW, NOW)
+        writing.logins.grant(elsewhere)
+        writing.sessions.open("first", elsewhere, NOW)
+        writing.sessions.end("first", NOW, NOW)
     for at in range(NOW, NOW + 7000, 100):
         with books.writing() as writing:
-            writing.renew(at)
+            writing.sessions.renew(at)
         assert expiry(books, at) is None
     books.close()
 
 
 def test_the_history_of_a_crowded_address_is_bounded(books: Books) -> None:
-    enter(books, *(login(f"u{n}", NOW) for n in range(5 * CROWD_HISTORY)))
+    enter(books, *(login(f"u{n}", NOW) for n in range(5 * EXPIRED_AT_MOST)))
     later = NOW + 2 * LIFETIME
     assert expiry(books, later) is None
     enter(books, login("x", later), login("y", later), login("z", later))
     with books.reading() as reading:
-        assert len(list(reading.logins(A))) <= CROWD_HISTORY + 3
+        assert len(list(reading.logins.of(A))) <= EXPIRED_AT_MOST + 3
     assert expiry(books, later) == later + LIFETIME
 
 
 def test_of_a_crowd_the_latest_are_remembered(books: Books) -> None:
-    enter(books, *(login(f"u{n:03}", NOW + 1000 - n) for n in range(CROWD_HISTORY + 50)))
+    enter(books, *(login(f"u{n:03}", NOW + 1000 - n) for n in range(EXPIRED_AT_MOST + 50)))
     with books.writing() as writing:
-        writing._recompute(A, NOW + 3 * LIFETIME)
-        assert {row.user for row in writing.logins(A)} == {f"u{n:03}" for n in range(CROWD_HISTORY)}
+        writing.published.recompute(A, NOW + 3 * LIFETIME)
+        assert {row.user for row in writing.rows.of(A)} == {f"u{n:03}" for n in range(EXPIRED_AT_MOST)}
 
 
 @settings(max_examples=100, deadline=None)

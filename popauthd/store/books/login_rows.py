@@ -1,0 +1,105 @@
+"""The latest login of each user from each address. Databases `logins`, `users` and `old`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from ipaddress import IPv6Network, ip_address
+
+from popauthd.store.books.meta import Meta
+from popauthd.store.books.rows import (
+    LoginRow,
+    applying,
+    login_key,
+    login_row,
+    login_value,
+    user_index,
+    user_revocations,
+    when,
+)
+from popauthd.store.books.rules import Rules
+from popauthd.store.books.transaction import Transaction
+
+
+class LoginRows:
+    """Stores, finds and removes rows, with the indexes by user and by expiry. What follows is for others."""
+
+    def __init__(self, transaction: Transaction, meta: Meta, rules: Rules) -> None:
+        self._transaction = transaction
+        self._meta = meta
+        self._rules = rules
+
+    def get(self, key: bytes) -> LoginRow | None:
+        """The login of this key (see rows.login_key)."""
+        value = self._transaction.get("logins", key)
+        return None if value is None else login_row(key, value)
+
+    def of(self, address: str = "") -> Iterator[LoginRow]:
+        """The remembered logins from an address, or all of them; expired ones included."""
+        for key, value in self._transaction.scan("logins", address.encode("ascii") + b"\0" if address else b""):
+            yield login_row(key, value)
+
+    def within(self, net: IPv6Network) -> Iterator[LoginRow]:
+        """The remembered logins from the addresses within an IPv6 /64, its own key not among them."""
+        groups = itertools.takewhile(lambda group: group != "0", (f"{part:x}" for part in _groups(net)))
+        for key, value in self._transaction.scan("logins", "".join(f"{group}:" for group in groups).encode("ascii")):
+            text = key.partition(b"\0")[0].decode("ascii")
+            if ":" in text and "/" not in text and ip_address(text) in net:
+                yield login_row(key, value)
+
+    def of_user(self, user: str) -> Iterator[LoginRow]:
+        """The remembered logins that revoking a user concerns, from any address; expired ones included."""
+        mine = set(user_revocations(user))
+        index = user_index(user)
+        for key, _ in self._transaction.scan("users", index):
+            row = self.get(key[len(index) :])
+            if row is not None and not mine.isdisjoint(applying(row.address, row.user)):
+                yield row
+
+    def store(self, row: LoginRow, before: LoginRow | None) -> None:
+        """Store a login in the place of the one `before`."""
+        key = login_key(row.address, row.user)
+        if before is None:
+            self._transaction.put("users", user_index(row.user) + key, b"")
+        elif before.expires_at != row.expires_at:
+            self._transaction.delete("old", when(before.expires_at, key))
+        self._transaction.put("logins", key, login_value(row))
+        if before is None or before.expires_at != row.expires_at:
+            self._transaction.put("old", when(row.expires_at, key), b"")
+        self._meta.note_login(row.login_at, row.stamped_at)
+
+    def remove(self, row: LoginRow) -> None:
+        """Forget a login."""
+        key = login_key(row.address, row.user)
+        self._transaction.delete("old", when(row.expires_at, key))
+        self._transaction.delete("users", user_index(row.user) + key)
+        self._transaction.delete("logins", key)
+
+    def held(self, row: LoginRow) -> bool:
+        """Whether a login has an open session."""
+        return self._transaction.get("held", login_key(row.address, row.user)) is not None
+
+    def may_be_forgotten(self, row: LoginRow, now: int) -> bool:
+        """Whether nothing can open a login that has run out: no open session, nor its line if that is read again.
+
+        A stamp that lies ahead of the time when the login was first seen may also lie behind its revocation.
+        """
+        again_until = row.stamped_at + max(row.lifetime_seconds, self._rules.hold_seconds) if row.ahead_seconds else 0
+        return again_until <= now and not self.held(row)
+
+    def forget(self, now: int, history_seconds: int, at_most: int) -> int:
+        """Forget logins that ran out so long ago, and that nothing can open any more; returns how many."""
+        rows: list[LoginRow] = []
+        for key, _ in self._transaction.scan("old"):
+            if int.from_bytes(key[:8], "big") > now - history_seconds or len(rows) == at_most:
+                break
+            if (row := self.get(key[8:])) is not None and self.may_be_forgotten(row, now):
+                rows.append(row)
+        for row in rows:
+            self.remove(row)
+        return len(rows)
+
+
+def _groups(net: IPv6Network) -> list[int]:
+    packed = net.network_address.packed[:8]
+    return [int.from_bytes(packed[index : index + 2], "big") for index in range(0, 8, 2)]
