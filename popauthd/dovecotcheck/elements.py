@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from popauthd.dovecotcheck.doveconf import Configuration
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.model import Event
 
 RIP, LIP, NOW = "192.0.2.10", "198.51.100.5", 1_795_467_600
@@ -65,7 +65,7 @@ def sample(configuration: Configuration, elements: str) -> Event:
     layout = configuration.value("login_log_format").replace("%$", "%{message}").replace("%s", "%{elements}")
     text = _VARIABLE.sub(lambda found: ours.get(found[1] or "", _value(found)), layout)
     line = f"Nov 23 21:00:00 imap-login: Info: {text}"
-    reader = Recogniser(Reading(framing="dovecot-file", formats=("dovecot",), timezone="UTC"))
+    reader = Recogniser(Options(framing="dovecot-file", formats=("dovecot",), timezone="UTC"))
     return reader.line(line.encode(), NOW)
 
 

@@ -53,7 +53,7 @@ class Common:
         self._stamps = reader
         self._known: set[str] = set()
         self._is_stamp = re.compile(reader.pattern)
-        if framer.family == headers.DOVECOT_FILE:
+        if framer.framing == headers.DOVECOT_FILE:
             head, level = _OWN_STAMP, "Info: "
             if framer.own_layout:
                 head = "(" + reader.pattern.decode("latin-1") + ")()() ?"

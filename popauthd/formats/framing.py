@@ -1,7 +1,7 @@
 """What stands before the message is taken off, by the headers of headers.py.
 
-A shape belongs to a family, and a source has one family (`dovecot-file`, `syslog`), so a line can
-never choose how it is read. Within a family the shapes differ in their first bytes, or one is a
+A header belongs to a framing, and a source has one framing (`dovecot-file`, `syslog`), so a line can
+never choose how it is read. Within a framing the headers differ in their first bytes, or one is a
 stricter form of the next; the first row that matches wins.
 
 A match takes time in proportion to the line. Only a line feed ends a line: CR, form feed, NEL and
@@ -43,12 +43,12 @@ _RAW_PRI = re.compile(rb"<[0-9]{1,3}>")
 
 
 class Framer:
-    """Takes the lines of one family apart. own_stamp: the pattern of an own file's stamps."""
+    """Takes the lines of one framing apart. own_stamp: the pattern of an own file's stamps."""
 
-    def __init__(self, family: str, own_stamp: bytes, own_layout: bool = False) -> None:
-        self.family, self.own_layout = family, own_layout
+    def __init__(self, framing: str, own_stamp: bytes, own_layout: bool = False) -> None:
+        self.framing, self.own_layout = framing, own_layout
         blank = b" ?" if own_layout else b" "  # a log_timestamp may have been set without its last blank
-        forwarded = rb"|" + timestamps.MONTH_STAMP + rb" " + HOST + rb" mailboxlog " if family == ZIMBRA_FILE else b""
+        forwarded = rb"|" + timestamps.MONTH_STAMP + rb" " + HOST + rb" mailboxlog " if framing == ZIMBRA_FILE else b""
         self._stamp = re.compile(
             rb"(?:dovecot: |(?:imap|pop3)-login: (?=[0-9])|<[0-9]{1,3}>1 " + forwarded + rb")?"
             rb"(?P<stamp>" + own_stamp + rb"|@[0-9a-f]{24})" + blank
@@ -56,11 +56,11 @@ class Framer:
         self._heads = [
             (shape, re.compile(shape.head.replace(b"OWN) ", own_stamp + b")" + blank)))
             for shape in SHAPES
-            if shape.family == family
+            if shape.framing == framing
         ]
 
     def frame(self, line: bytes) -> Frame | None:
-        """The line taken apart, or None when no shape of the family fits."""
+        """The line taken apart, or None when no header of the framing fits."""
         for shape, head in self._heads:
             found = head.match(line)
             if found is None:
@@ -137,7 +137,7 @@ _OWN_TEXT = re.compile(rb"[a-z][a-z0-9-]*(?:\([^\x00-\x1f]*\))?(?:<[^<>\x00-\x1f
 
 
 class Detector:
-    """Tells the family of a line by itself, sparingly: a line that fits none says nothing."""
+    """Tells the framing of a line by itself, sparingly: a line that fits none says nothing."""
 
     def __init__(
         self,
@@ -145,18 +145,18 @@ class Detector:
         own_layout: bool = False,
         others: tuple[str, ...] = (),
     ) -> None:
-        """others: families of other servers' own files that the lines may be of."""
+        """others: framings of other servers' own files that the lines may be of."""
         self._own = Framer(DOVECOT_FILE, own_stamp, own_layout)
         self._syslog = Framer(SYSLOG, own_stamp)
-        self._others = [Framer(family, own_stamp) for family in others]
+        self._others = [Framer(framing, own_stamp) for framing in others]
 
-    def family(self, line: bytes) -> str | None:
+    def framing(self, line: bytes) -> str | None:
         if line[:1] == b"{":
             if b'"__REALTIME_TIMESTAMP"' in line and json_object(line) is not None:
                 return JOURNAL
             unwrapped = unwrap_docker(line)
-            return None if unwrapped is None or unwrapped.line[:1] == b"{" else self.family(unwrapped.line)
-        fitting = [framer.family for framer in self._others if framer.frame(line) is not None]
+            return None if unwrapped is None or unwrapped.line[:1] == b"{" else self.framing(unwrapped.line)
+        fitting = [framer.framing for framer in self._others if framer.frame(line) is not None]
         if self._syslog.frame(line) is not None:
             fitting.append(SYSLOG)
         else:
@@ -170,8 +170,8 @@ SAMPLE_LINES = 100
 
 
 def detect(sample: bytes) -> str | None:
-    """The family of a file from its first complete lines; None when they tell nothing, or two things."""
+    """The framing of a file from its first complete lines; None when they tell nothing, or two things."""
     detector = Detector()
-    found = {detector.family(line) for line in sample.split(b"\n", SAMPLE_LINES)[:-1]}
+    found = {detector.framing(line) for line in sample.split(b"\n", SAMPLE_LINES)[:-1]}
     found.discard(None)
     return found.pop() if len(found) == 1 else None

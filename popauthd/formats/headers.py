@@ -1,4 +1,4 @@
-"""The shapes that what stands before the message can have: one row each, and the families they belong to.
+"""The shapes that what stands before the message can have: one row each, and the framings they belong to.
 
 Every pattern is anchored, made of bytes, and without nested repetition of the same characters.
 """
@@ -11,9 +11,9 @@ from popauthd.formats import timestamps
 
 DOVECOT_FILE, SYSLOG, JOURNAL, AUTO = "dovecot-file", "syslog", "journal", "auto"
 QPOPPER_FILE, ZIMBRA_FILE, NGINX_FILE, STALWART_FILE = "qpopper-file", "zimbra-file", "nginx-file", "stalwart-file"
-FAMILIES = (DOVECOT_FILE, SYSLOG, JOURNAL, QPOPPER_FILE, ZIMBRA_FILE, NGINX_FILE, STALWART_FILE, AUTO)
+FRAMINGS = (DOVECOT_FILE, SYSLOG, JOURNAL, QPOPPER_FILE, ZIMBRA_FILE, NGINX_FILE, STALWART_FILE, AUTO)
 OWNERS = {QPOPPER_FILE: "qpopper", ZIMBRA_FILE: "zimbra", NGINX_FILE: "nginx", STALWART_FILE: "stalwart"}
-LAYOUTS = {NGINX_FILE: "%Y/%m/%d %H:%M:%S"}  # where the stamps of a family are not the usual two
+LAYOUTS = {NGINX_FILE: "%Y/%m/%d %H:%M:%S"}  # where the stamps of a framing are not the usual two
 
 HOST = rb"[A-Za-z0-9_.:-]{0,254}[A-Za-z0-9_.-]"  # never ends like a tag, or an own file looks like syslog
 PROGRAM = rb"[A-Za-z0-9_./@-]{1,128}"
@@ -35,7 +35,7 @@ class Shape:
     """
 
     name: str
-    family: str
+    framing: str
     head: bytes
     source: str
     own_format: str = ""

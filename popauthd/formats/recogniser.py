@@ -15,15 +15,13 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
 
 from popauthd.formats import framing, headers, journal_fields, timestamps
 from popauthd.formats.fast_path import Common
 from popauthd.formats.framing import Frame
-from popauthd.formats.options import Reading, by_program, check
+from popauthd.formats.grammars import Grammars, long_lines
+from popauthd.formats.options import Options, check
 from popauthd.formats.pending import Links
-from popauthd.formats.row import Came, Format, Outcome, Passed
-from popauthd.formats.servers import FORMATS, dovecot
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 LINE_BYTES = 65536
@@ -34,59 +32,45 @@ Matter = Login | SessionEnd | Refusal
 class Recogniser:
     """Reads the lines of one source. Belongs to one thread."""
 
-    def __init__(self, reading: Reading) -> None:
-        """Raises ValueError, with a message for the administrator, on a reading that makes no sense."""
-        check(reading)
-        self._reading = reading
-        rows = [row for row in FORMATS if row.part_of in reading.formats and (reading.proxy_lines or not row.proxies)]
-        self._own = {row.own: tuple(other for other in rows if other.own == row.own) for row in rows if row.own}
-        self._programs = by_program(rows, reading, prefixed=False)
-        self._prefixed = by_program(rows, reading, prefixed=True)
-        self.links = Links()
+    def __init__(self, options: Options) -> None:
+        """Raises ValueError, with a message for the administrator, on options that make no sense."""
+        check(options)
+        self._options = options
+        self._grammars = Grammars(options)
         self.refused: dict[str, bytes] = {}
-        self._hosts = frozenset(name.encode() for name in reading.hostnames)
-        self._triggers = tuple(dict.fromkeys(trigger for row in rows for trigger in row.triggers))
-        self._lookers = tuple(dict.fromkeys(row.looks_like_login for row in rows))
-        self._trust = journal_fields.Trust(reading.programs, reading.unit, reading.executable)
-        self._syslog_stamps = timestamps.Stamps(reading.timezone)
-        self._own_stamps = timestamps.Stamps(reading.timezone, reading.timestamp)
-        own_layout = bool(reading.timestamp)
-        others = tuple(family for family in headers.FAMILIES if headers.OWNERS.get(family) in self._own)
-        self._detector = framing.Detector(self._own_stamps.pattern, own_layout, others)
-        self._family = ""
+        self._hosts = frozenset(name.encode() for name in options.hostnames)
+        self._trust = journal_fields.Trust(options.programs, options.unit, options.executable)
+        self._syslog_stamps = timestamps.Stamps(options.timezone)
+        self._own_stamps = timestamps.Stamps(options.timezone, options.timestamp)
+        others = tuple(name for name in headers.FRAMINGS if self._grammars.has_own_file(headers.OWNERS.get(name)))
+        self._detector = framing.Detector(self._own_stamps.pattern, bool(options.timestamp), others)
+        self._framing = ""
         self._framer = framing.Framer(headers.AUTO, b"")
         self._common: Common | None = None
-        if reading.framing != headers.AUTO:
-            self._settle(reading.framing)
+        if options.framing != headers.AUTO:
+            self._settle(options.framing)
 
-    def _settle(self, family: str) -> None:
-        """Read everything from here on as of this family."""
-        self._family = family
-        reading = self._reading
-        own = family == headers.DOVECOT_FILE
+    def _settle(self, name: str) -> None:
+        """Read everything from here on in this framing."""
+        self._framing = name
+        options = self._options
+        own = name == headers.DOVECOT_FILE
         self._stamps = self._own_stamps if own else self._syslog_stamps
-        if family in headers.LAYOUTS:
-            self._stamps = timestamps.Stamps(reading.timezone, headers.LAYOUTS[family])
-        self._framer = framing.Framer(family, self._stamps.pattern, bool(own and reading.timestamp))
-        if family in (headers.DOVECOT_FILE, headers.SYSLOG) and self._all_dovecots():
-            self._common = Common(self._framer, self._stamps, reading.hostnames, reading.programs)
+        if name in headers.LAYOUTS:
+            self._stamps = timestamps.Stamps(options.timezone, headers.LAYOUTS[name])
+        self._framer = framing.Framer(name, self._stamps.pattern, bool(own and options.timestamp))
+        if name in (headers.DOVECOT_FILE, headers.SYSLOG) and self._grammars.all_dovecots():
+            self._common = Common(self._framer, self._stamps, options.hostnames, options.programs)
 
-    def _all_dovecots(self) -> bool:
-        """Whether dovecot is read, and nothing but it on its programs."""
-        servers = {row.part_of for name in self._reading.programs for row in self._rows_of(name.encode())}
-        return dovecot.NAME in self._reading.formats and servers == {dovecot.NAME}
-
-    def _rows_of(self, program: bytes) -> tuple[Format, ...]:
-        """The formats of a syslog identifier."""
-        rows = self._programs.get(program, ())
-        if self._prefixed and program.count(b"/") == 1:
-            rows += self._prefixed.get(program.rpartition(b"/")[2], ())
-        return rows
+    @property
+    def links(self) -> Links:
+        """First lines that wait for their second."""
+        return self._grammars.links
 
     @property
     def framing(self) -> str:
         """The framing in use; "auto" while the lines have not told."""
-        return self._family or headers.AUTO
+        return self._framing or headers.AUTO
 
     def line(self, raw: bytes, now: int, written_after: int | None = None) -> Event:
         """What one line says; raw is without its line feed.
@@ -95,7 +79,7 @@ class Recogniser:
         """
         if len(raw) > LINE_BYTES:
             return Refusal("too-long")
-        if not self._family and not self._detect(raw):
+        if not self._framing and not self._detect(raw):
             return self._undecided(raw)
         return self._strict(raw, now, written_after)
 
@@ -135,7 +119,7 @@ class Recogniser:
     def _between(self, gaps: list[str], now: int, written_after: int | None) -> list[tuple[int, Matter]]:
         """The events that matter in the gaps, in order, each with the number of its gap."""
         lines = "".join(gaps).encode("latin-1")
-        starts = sorted(self._stirring(lines) | _long_lines(gaps))
+        starts = sorted(self._grammars.stirring(lines) | long_lines(gaps, LINE_BYTES))
         if not starts:
             return []
         ends = list(itertools.accumulate(map(len, gaps)))
@@ -146,17 +130,6 @@ class Recogniser:
                 found.append((bisect.bisect_right(ends, start), event))
         return found
 
-    def _stirring(self, lines: bytes) -> set[int]:
-        """Where the lines begin that have one of the triggers in them."""
-        low = lines.lower()
-        starts = set()
-        for trigger in self._triggers:
-            at = low.find(trigger)
-            while at >= 0:
-                starts.add(low.rfind(b"\n", 0, at) + 1)
-                at = low.find(trigger, low.index(b"\n", at))
-        return starts
-
     def record(self, fields: Mapping[str, object]) -> Event:
         """What one journal record says, from its fields (as of journalctl's JSON or python3-systemd)."""
         at, message, doubt = journal_fields.record(fields, self._trust)
@@ -164,8 +137,7 @@ class Recogniser:
             return Ignored("other") if doubt else Refusal("no-message", at)
         if not doubt and b"\n" in message:
             return Refusal("multi-line", at)
-        rows = tuple(row for row in self._rows_of(self._reading.programs[0].encode()) if row.renamed)
-        event = self._grammar(rows, Frame(b"", message), at)
+        event = self._grammars.read(self._grammars.of_journal(), Frame(b"", message), at)
         if doubt and not isinstance(event, Ignored):
             return Refusal(doubt, at, event.address if isinstance(event, Login) else "", event.user, event.format)
         return event
@@ -173,9 +145,9 @@ class Recogniser:
     def stamp(self, raw: bytes, now: int) -> int | None:
         """The time of any line, whatever it says; None if it has none that can be read."""
         raw = raw[:LINE_BYTES]
-        if not self._family and not self._detect(raw):
+        if not self._framing and not self._detect(raw):
             return None
-        if self._family == headers.JOURNAL:
+        if self._framing == headers.JOURNAL:
             return journal_fields.record(framing.json_object(raw) or {}, self._trust).at
         if raw[:1] == b"{":
             unwrapped = framing.unwrap_docker(raw)
@@ -189,107 +161,44 @@ class Recogniser:
         return self._stamps.read(stamp, now, written_after)
 
     def _detect(self, raw: bytes) -> bool:
-        family = self._detector.family(raw)
-        if family is not None:
-            self._settle(family)
-        return family is not None
-
-    def _looks_like_login(self, low: bytes) -> bool:
-        return any(looks(low) for looks in self._lookers)
+        found = self._detector.framing(raw)
+        if found is not None:
+            self._settle(found)
+        return found is not None
 
     def _undecided(self, raw: bytes) -> Event:
-        if self._looks_like_login(raw.lower()):
+        if self._grammars.looks_like_login(raw.lower()):
             return Refusal("undecided")
         return Ignored("undecided" if raw else "empty")
 
     def _strict(self, raw: bytes, now: int, written_after: int | None) -> Event:
-        if self._family == headers.JOURNAL:
+        if self._framing == headers.JOURNAL:
             return self._journal_line(raw)
         low = raw.lower()
-        if not any(trigger in low for trigger in self._triggers):
+        if not self._grammars.may_matter(low):
             return Ignored("other" if raw else "empty")
         unwrapped, outer = None, None
         if raw[:1] == b"{":
             unwrapped = framing.unwrap_docker(raw)
             if unwrapped is None:
-                return Refusal("bad-record") if self._looks_like_login(low) else Ignored("other")
+                return Refusal("bad-record") if self._grammars.looks_like_login(low) else Ignored("other")
             raw, low = unwrapped.line, unwrapped.line.lower()
             outer = self._syslog_stamps.read(unwrapped.stamp, now)
         frame = self._framer.frame(raw)
         if frame is None:
-            return Refusal(self._framer.why_not(raw)) if self._looks_like_login(low) else Ignored("other")
-        rows = self._own.get(frame.own_format, ()) if frame.own_format else self._rows_of(frame.program)
+            return Refusal(self._framer.why_not(raw)) if self._grammars.looks_like_login(low) else Ignored("other")
+        rows = self._grammars.of_frame(frame)
         known_host = not self._hosts or bool(frame.own_format and not frame.host) or frame.host in self._hosts
         if not rows or not known_host:
             reason = "other-host" if rows else "other-program"
-            return Refusal(reason) if self._looks_like_login(low) else Ignored("other")
+            return Refusal(reason) if self._grammars.looks_like_login(low) else Ignored("other")
         at = self._time(frame.stamp, now, written_after) if unwrapped is None else outer
-        return self._grammar(rows, frame, at)
-
-    def _grammar(self, rows: tuple[Format, ...], frame: Frame, at: int | None) -> Event:
-        """What the formats make of a line. at: None for a bad stamp."""
-        name, outcome = _first(rows, frame, at or 0) if len(rows) == 1 else _only(rows, frame, at or 0)
-        if outcome is None:
-            return Ignored("other")
-        if isinstance(outcome, Refusal) or at is None:
-            self.links.forget(name, frame)
-        elif isinstance(outcome, Login) and self.links.contradict(name, frame, outcome.address):
-            return Refusal("ambiguous", at, user=outcome.user, format=name)
-        if at is not None:
-            if isinstance(outcome, Came | Passed):
-                return self.links.join(name, outcome, frame, at)
-            return outcome
-        if isinstance(outcome, Came):
-            return Ignored("first-half", name)
-        if isinstance(outcome, Passed):
-            return Refusal("bad-stamp", user=outcome.user, format=name)
-        if isinstance(outcome, Refusal):
-            return replace(outcome, at=None)
-        return (
-            outcome if isinstance(outcome, Ignored) else Refusal("bad-stamp", user=outcome.user, format=outcome.format)
-        )
+        return self._grammars.read(rows, frame, at)
 
     def _journal_line(self, raw: bytes) -> Event:
         fields = framing.json_object(raw)
         if fields is not None:
             return self.record(fields)
-        if self._looks_like_login(raw.lower()):
+        if self._grammars.looks_like_login(raw.lower()):
             return Refusal("bad-record")
         return Ignored("other" if raw else "empty")
-
-
-def _first(rows: tuple[Format, ...], frame: Frame, at: int) -> tuple[str, Outcome]:
-    """What the first format that knows the line makes of it, with its name."""
-    for row in rows:
-        outcome = row.read(frame, at)
-        if outcome is not None:
-            return row.name, outcome
-    return "", None
-
-
-def _only(rows: tuple[Format, ...], frame: Frame, at: int) -> tuple[str, Outcome]:
-    """What the one server that knows the line makes of it; refused where two do, each in its own way."""
-    servers: dict[str, tuple[Format, ...]] = {}
-    for row in rows:
-        servers[row.part_of] = (*servers.get(row.part_of, ()), row)
-    found = [_first(group, frame, at) for group in servers.values()]
-    known = [pair for pair in found if pair[1] is not None]
-    mattering = [pair for pair in known if not isinstance(pair[1], Ignored)]
-    if len(mattering) < 2:
-        return (mattering or known or [("", None)])[0]
-    refused = next((pair for pair in mattering if isinstance(pair[1], Refusal)), None)
-    return refused or ("", Refusal("ambiguous", at))
-
-
-def _long_lines(gaps: list[str]) -> set[int]:
-    """Where the lines begin, in all gaps together, that are too long to be read."""
-    starts: set[int] = set()
-    at = 0
-    for gap in gaps:
-        if len(gap) > LINE_BYTES:
-            place = at
-            for line in gap.split("\n"):
-                starts.update({place} if len(line) > LINE_BYTES else ())
-                place += len(line) + 1
-        at += len(gap)
-    return starts

@@ -38,8 +38,8 @@ class Format:
 
     part_of: the name an administrator gives for it (several rows may belong to one server).
     programs: the syslog identifiers; empty if it is never in syslog. own: the own files of framing.SHAPES
-    it is read in, "" for none. renamed: Reading.programs replaces the programs. prefixed: a prefix and a
-    slash may stand before the program. proxies: the row counts only with Reading.proxy_lines.
+    it is read in, "" for none. renamed: Options.programs replaces the programs. prefixed: a prefix and a
+    slash may stand before the program. proxies: the row counts only with Options.proxy_lines.
     triggers: in lower case; without one of them in a line, read() gives nothing that matters.
     looks_like_login: whether a line in lower case carries a login's text, wherever it stands.
     real: the version of the real server that a test proves it on, "" for samples only.

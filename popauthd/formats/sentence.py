@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from popauthd import address
 from popauthd.formats.framing import Frame
+from popauthd.formats.row import Format
 from popauthd.model import Ignored, Login, Refusal
 
 ADDRESS = rb"(?P<rip>[0-9A-Fa-f:.]{2,45})"
@@ -88,3 +89,9 @@ def login(name: str, part: Mapping[str, bytes], protocol: str, at: int) -> Login
     if local and not is_address(local):
         return Refusal("bad-address", at, user=user, format=name)
     return Login(at, client, user, protocol, method, bool(part.get("tls")), "", local.decode(), name)
+
+
+def row_of(sentence: Sentence, trigger: bytes, since: str, source: str) -> Format:
+    """The row of a server whose program, format and sentence have one name, and which only samples prove."""
+    name = sentence.name
+    return Format(name, name, (name,), sentence.read, (trigger,), sentence.looks, since, f"{source}; samples only")

@@ -9,7 +9,7 @@ from pathlib import Path
 from popauthd import address
 from popauthd.config import Config, SourceConfig, plain_source
 from popauthd.errors import ConfigError
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.formats.journal_fields import UNIT
 from popauthd.policy import Limits
 from popauthd.policy.user_files import UserFiles
@@ -72,7 +72,7 @@ def recogniser(source: SourceConfig, framing: str = "", formats: tuple[str, ...]
     """
     try:
         return Recogniser(
-            Reading(
+            Options(
                 framing=framing or ("journal" if source.type == "journal" else source.framing),
                 formats=formats or source.formats,
                 proxy_lines=source.proxy_lines,

@@ -55,6 +55,8 @@ BOOKS = (
 JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/formats/servers/dovecot.py": FORMATS,
     "popauthd/formats/recogniser.py": (*FORMATS, "formats/journal_fields", "formats/block"),
+    "popauthd/formats/grammars.py": FORMATS,
+    "popauthd/formats/ambiguity.py": ("formats/servers", "formats/ambiguous", "formats/samples"),
     "popauthd/formats/framing.py": FORMATS,
     "popauthd/formats/fast_path.py": (*FORMATS, "formats/block"),
     "popauthd/formats/headers.py": FORMATS,

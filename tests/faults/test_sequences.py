@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.policy import Limits
 from popauthd.sources.file.source import LogFile
 from popauthd.store.books import DATABASES, SCHEMA, Books
@@ -49,7 +49,7 @@ class World:
     def _start(self) -> Watcher:
         books, relay_map = str(self._directory / "books.mdb"), str(self._directory / "relay.mdb")
         heal(books, DATABASES, SCHEMA.decode())
-        recogniser = Recogniser(Reading("dovecot-file"))
+        recogniser = Recogniser(Options("dovecot-file"))
         source = LogFile(str(self.log), recogniser.stamp, clock=lambda: self.now)
         opened, publisher = Books(books), Publisher(MapWriter(relay_map))
         ledger, housekeeping = housekeeping_of(opened, publisher, LIMITS, lambda: self.offset)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from popauthd.formats import FORMATS, Reading, Recogniser
+from popauthd.formats import FORMATS, Options, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -48,10 +48,10 @@ def samples(path: Path) -> list[Sample]:
     return rows
 
 
-def reading(path: Path, framing: str) -> Reading:
+def reading(path: Path, framing: str) -> Options:
     """How the lines of a sample file are read: with its own format alone."""
     row = next(row for row in FORMATS if row.name == path.stem)
-    return Reading(framing, formats=(row.part_of,), proxy_lines=row.proxies, timezone="UTC")
+    return Options(framing, formats=(row.part_of,), proxy_lines=row.proxies, timezone="UTC")
 
 
 def word(event: Event) -> str:

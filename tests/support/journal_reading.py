@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.model import Login
 from popauthd.sources.journal.source import JournalSource
 
@@ -21,7 +21,7 @@ def source(where: Path, place: bytes | None = None, oldest: int = OLDEST, block_
 
 
 def recogniser() -> Recogniser:
-    return Recogniser(Reading(framing="journal"))
+    return Recogniser(Options(framing="journal"))
 
 
 def drain(journal: JournalSource, now: int = NOW) -> tuple[list[str], bytes | None]:

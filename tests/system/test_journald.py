@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.model import Login, Refusal
 from popauthd.sources.journal.reader import dovecot_logs_here
 from popauthd.sources.journal.source import JournalSource
@@ -58,7 +58,7 @@ class Following:
         self.block = b""
         self.logins: list[str] = []
         self.refused: list[str] = []
-        self._recogniser = Recogniser(Reading(framing="journal"))
+        self._recogniser = Recogniser(Options(framing="journal"))
 
     def read(self) -> Following:
         """Read all there is."""
@@ -100,7 +100,7 @@ def test_journalctl_and_the_source_give_the_same_events(journald: Journald, dove
     assert LOGIN["pop3"]("127.0.1.3", dovecot.ports["pop3"])
     following = Following(journald)
     following.until_login("127.0.1.3")
-    read = Recogniser(Reading(framing="journal"))
+    read = Recogniser(Options(framing="journal"))
     now = int(time.time())
 
     def same() -> bool:  # in the end: Dovecot logs the end of the session when it likes

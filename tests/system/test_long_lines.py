@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.model import Login, Refusal
 from popauthd.policy.cut_names import may_be_cut
 from tests.servers.dovecot import Dovecot, branch
@@ -58,7 +58,7 @@ def test_a_piece_of_a_clients_id_is_no_login(dovecot: Dovecot) -> None:
         send_id(dovecot, [*filler[:whole], *fitted, ("z", "y" * padding + FORGED), *filler[whole:]])
         wait_for(lambda: any(b"Info: Login: user=<joe>" in line for line in dovecot.lines()), "the piece in the log")
         pieces = [line for line in dovecot.lines() if b"Info: Login: user=<joe>" in line]
-    reader = Recogniser(Reading("dovecot-file"))
+    reader = Recogniser(Options("dovecot-file"))
     events = [reader.line(line, int(time.time())) for line in dovecot.lines()]
     assert not [event for event in events if isinstance(event, Login)]
     torn = [event for event in events if isinstance(event, Refusal) and event.reason == "torn"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from popauthd.formats import FORMATS, Reading, Recogniser
+from popauthd.formats import FORMATS, Options, Recogniser
 from popauthd.model import Login
 from tests.servers.clients import LOGIN, USER
 from tests.servers.dovecot import Dovecot
@@ -32,7 +32,7 @@ def dovecot(place: Place) -> Iterator[Dovecot]:
 
 def recognised(name: str, jail: Jail) -> list[Login]:
     """The logins in a server's log so far."""
-    reader = Recogniser(Reading("syslog", (name,)))
+    reader = Recogniser(Options("syslog", (name,)))
     events = [reader.line(raw, int(time.time())) for raw in list(jail.logged())]
     return [event for event in events if isinstance(event, Login)]
 

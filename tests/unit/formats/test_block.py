@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from popauthd.formats import LINE_BYTES, Reading, Recogniser, detect
+from popauthd.formats import LINE_BYTES, Options, Recogniser, detect
 from popauthd.model import Event, Ignored, Login, Refusal
 from tests.support.corpus_samples import NOW
 from tests.unit.formats.test_corpus import raw
@@ -22,12 +22,12 @@ from tests.unit.formats.test_dovecot import LINE, SAMPLES
 
 EXAMPLES = int(os.environ.get("POPAUTHD_EXAMPLES", "100"))  # more in a long run
 READINGS = [
-    Reading("dovecot-file", timezone="UTC"),
-    Reading("dovecot-file", timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"),
-    Reading("syslog", timezone="UTC"),
-    Reading("syslog", timezone="UTC", hostnames=("mx1",), programs=("dovecot", "mail-in")),
-    Reading("journal"),
-    Reading("auto", timezone="UTC"),
+    Options("dovecot-file", timezone="UTC"),
+    Options("dovecot-file", timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"),
+    Options("syslog", timezone="UTC"),
+    Options("syslog", timezone="UTC", hostnames=("mx1",), programs=("dovecot", "mail-in")),
+    Options("journal"),
+    Options("auto", timezone="UTC"),
 ]
 
 
@@ -77,7 +77,7 @@ thorough = settings(
 @pytest.mark.parametrize("reading", READINGS, ids=str)
 @thorough
 @given(st.lists(lines, max_size=8))
-def test_a_block_has_the_verdicts_of_its_lines(reading: Reading, some: list[bytes]) -> None:
+def test_a_block_has_the_verdicts_of_its_lines(reading: Options, some: list[bytes]) -> None:
     single, together = Recogniser(reading), Recogniser(reading)
     one_by_one: list[Event] = [single.line(line, NOW) for line in some]
     events, count = together.block(b"".join(line + b"\n" for line in some), NOW)
@@ -122,7 +122,7 @@ def defensible(line: bytes, login: Login) -> bool:
 @pytest.mark.parametrize("reading", READINGS, ids=str)
 @settings(thorough, max_examples=3 * thorough.max_examples)
 @given(mutated())
-def test_no_login_is_found_in_a_line_that_does_not_honestly_hold_one(reading: Reading, line: bytes) -> None:
+def test_no_login_is_found_in_a_line_that_does_not_honestly_hold_one(reading: Options, line: bytes) -> None:
     event = Recogniser(reading).line(line, NOW)
     if isinstance(event, Login):
         assert defensible(line, event), event
@@ -131,7 +131,7 @@ def test_no_login_is_found_in_a_line_that_does_not_honestly_hold_one(reading: Re
 @pytest.mark.parametrize("reading", READINGS, ids=str)
 @thorough
 @given(lines)
-def test_a_stamp_is_found_or_not_and_never_raises(reading: Reading, line: bytes) -> None:
+def test_a_stamp_is_found_or_not_and_never_raises(reading: Options, line: bytes) -> None:
     reader = Recogniser(reading)
     at = reader.stamp(line, NOW)
     event = Recogniser(reading).line(line, NOW)
@@ -160,7 +160,7 @@ def cost(framing: str, line: bytes) -> float:
     """Processor seconds for one line in every way it can be read; the least of five."""
     best = 1e9
     for _ in range(5):
-        reader = Recogniser(Reading(framing, timezone="UTC"))
+        reader = Recogniser(Options(framing, timezone="UTC"))
         began = time.process_time()
         for _ in range(3):
             reader.line(line, NOW)
@@ -186,7 +186,7 @@ def test_a_hostile_line_costs_in_proportion_to_its_length(name: str, framing: st
 def test_a_line_of_a_megabyte_is_refused_unread(name: str) -> None:
     line = HOSTILE[name](1_000_000)[:2_000_000]
     for framing in ("dovecot-file", "syslog", "journal"):
-        reader = Recogniser(Reading(framing, timezone="UTC"))
+        reader = Recogniser(Options(framing, timezone="UTC"))
         assert reader.line(line, NOW) == Refusal("too-long")
         after = LINE if framing == "dovecot-file" else b""
         events, count = reader.block(line + b"\n" + after + b"\n", NOW)
@@ -199,13 +199,13 @@ def test_a_block_keeps_the_order_of_its_lines() -> None:
     other = LINE.replace(b"192.0.2.10", b"2001:db8::7").replace(b", mpid=4242", b"")  # not of the common form
     users = [b"u%d" % number for number in range(50)]
     block = b"".join((other if i % 3 else LINE).replace(b"alice", user) + b"\n\n" for i, user in enumerate(users))
-    events, count = Recogniser(Reading("dovecot-file")).block(block, NOW)
+    events, count = Recogniser(Options("dovecot-file")).block(block, NOW)
     assert count == 100
     assert [event.user for event in events] == [f"u{number}@example.org" for number in range(50)]
 
 
 def test_more_addresses_than_are_remembered_are_still_read() -> None:
-    reader = Recogniser(Reading("dovecot-file"))
+    reader = Recogniser(Options("dovecot-file"))
     for high in range(9):
         rips = [b"10.%d.%d.%d" % (high, i >> 8, i & 255) for i in range(8192)]
         events, _ = reader.block(b"".join(LINE.replace(b"192.0.2.10", rip) + b"\n" for rip in rips), NOW)
@@ -213,14 +213,14 @@ def test_more_addresses_than_are_remembered_are_still_read() -> None:
 
 
 def test_what_follows_the_last_line_feed_waits() -> None:
-    reader = Recogniser(Reading("dovecot-file"))
+    reader = Recogniser(Options("dovecot-file"))
     events, count = reader.block(LINE + b"\n" + LINE, NOW)
     assert (len(events), count) == (1, 1)
     assert reader.block(b"", NOW) == ([], 0)
 
 
 def test_the_first_line_that_was_refused_for_each_reason_is_kept() -> None:
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC"))
     bad_stamp = LINE.replace(b"Nov 23", b"Nov 31")
     bad_address = LINE.replace(b"rip=192.0.2.10", b"rip=192.0.2.1000")
     torn = LINE.partition(b", lip=")[0]

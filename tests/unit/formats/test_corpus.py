@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from popauthd import address, policy
-from popauthd.formats import REASONS, Reading, Recogniser
+from popauthd.formats import REASONS, Options, Recogniser
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd, Verdict
 from popauthd.policy import Limits, decide
 
@@ -54,7 +54,7 @@ def verdicts(case: Case, lifetime: int) -> list[Verdict]:
     """What popauthd makes of the case, line by line, in the zone the test has set."""
     config = case.get("config", {})
     ident = config.get("syslog_ident", "dovecot")
-    reading = Reading(
+    reading = Options(
         framing=FRAMINGS[case["format"].split("-")[0]],
         timestamp=config.get("timestamp", ""),
         hostnames=tuple(config.get("hostnames", ())),
@@ -96,7 +96,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_a_case_of_the_corpus_has_its_verdict(case: Case) -> None:
     expect = case["expect"]
     if expect["verdict"] == "wait":  # an unfinished line is the source's to hold back; here it is no line
-        assert Recogniser(Reading("dovecot-file")).block(raw(case), 0) == ([], 0)
+        assert Recogniser(Options("dovecot-file")).block(raw(case), 0) == ([], 0)
         return
     found = verdicts(case, CORPUS_LIFETIME)
     words = {word(verdict) for verdict in found}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from popauthd.formats import FORMATS, REASONS, Reading, Recogniser
+from popauthd.formats import FORMATS, REASONS, Options, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import CORPUS, NOW, samples, word
 
@@ -23,14 +23,14 @@ LINE = (
     [pytest.param(*row[1:], id=f"{row.number} {row.framing} {row.verdict}") for row in samples(SAMPLES)],
 )
 def test_a_sample_line_has_its_verdict(framing: str, verdict: str, line: bytes) -> None:
-    event = Recogniser(Reading(framing, timezone="UTC")).line(line, NOW)
+    event = Recogniser(Options(framing, timezone="UTC")).line(line, NOW)
     assert word(event) == verdict
     if isinstance(event, Refusal | Ignored):
         assert event.reason in REASONS
 
 
 def test_a_login_comes_out_with_all_its_values() -> None:
-    assert Recogniser(Reading("dovecot-file", timezone="UTC")).line(LINE, NOW) == Login(
+    assert Recogniser(Options("dovecot-file", timezone="UTC")).line(LINE, NOW) == Login(
         NOW - 10,
         "192.0.2.10",
         "alice@example.org",
@@ -158,7 +158,7 @@ SAID = [
 
 @pytest.mark.parametrize(("line", "event"), [row[1:] for row in SAID], ids=[row[0] for row in SAID])
 def test_a_line_says_all_this(line: bytes, event: Event) -> None:
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC"))
     assert reader.line(line, NOW) == event
     assert reader.block(line + b"\n", NOW)[0] == ([] if isinstance(event, Ignored) else [event])
 
@@ -180,18 +180,18 @@ FAILURES = (
 @pytest.mark.parametrize("begins", FAILURES)
 def test_what_a_login_process_says_of_no_success_is_a_failure(begins: str) -> None:
     line = LINE.replace(b"Login: ", begins.encode() + b" (x): ")
-    assert Recogniser(Reading("dovecot-file", timezone="UTC")).line(line, NOW) == Ignored("failure", "dovecot")
+    assert Recogniser(Options("dovecot-file", timezone="UTC")).line(line, NOW) == Ignored("failure", "dovecot")
 
 
 def test_a_user_that_is_not_utf8_keeps_its_bytes_readable() -> None:
-    event = Recogniser(Reading("dovecot-file")).line(LINE.replace(b"alice@", b"\xff\xc3\xa4"), NOW)
+    event = Recogniser(Options("dovecot-file")).line(LINE.replace(b"alice@", b"\xff\xc3\xa4"), NOW)
     assert isinstance(event, Login)
     assert event.user == "\\xff\u00e4example.org"
 
 
 def test_a_docker_record_has_the_engines_time_not_the_containers() -> None:
     record = b'{"log":"%s\\n","stream":"stderr","time":"2026-11-23T20:00:00.5Z"}' % LINE
-    event = Recogniser(Reading("dovecot-file", timezone="UTC")).line(record, NOW)
+    event = Recogniser(Options("dovecot-file", timezone="UTC")).line(record, NOW)
     assert isinstance(event, Login)
     assert event.at == NOW - 3610
 
@@ -200,31 +200,31 @@ OTHER_HOST = b"Nov 23 21:00:00 imap2 dovecot: " + LINE[16:].replace(b"Info: ", b
 
 
 def test_a_host_that_is_not_configured_is_refused_and_one_that_is_is_taken() -> None:
-    strict = Recogniser(Reading("syslog", hostnames=("mx1",))).line(OTHER_HOST, NOW)
+    strict = Recogniser(Options("syslog", hostnames=("mx1",))).line(OTHER_HOST, NOW)
     assert isinstance(strict, Refusal)
     assert strict.reason == "other-host"
-    assert isinstance(Recogniser(Reading("syslog", hostnames=("mx1", "imap2"))).line(OTHER_HOST, NOW), Login)
+    assert isinstance(Recogniser(Options("syslog", hostnames=("mx1", "imap2"))).line(OTHER_HOST, NOW), Login)
 
 
 def test_an_instance_of_another_name_counts_only_when_configured() -> None:
     line = OTHER_HOST.replace(b"dovecot:", b"mail-in[7]:")
-    assert isinstance(Recogniser(Reading("syslog")).line(line, NOW), Refusal)
-    assert isinstance(Recogniser(Reading("syslog", programs=("mail-in",))).line(line, NOW), Login)
+    assert isinstance(Recogniser(Options("syslog")).line(line, NOW), Refusal)
+    assert isinstance(Recogniser(Options("syslog", programs=("mail-in",))).line(line, NOW), Login)
 
 
 @pytest.mark.parametrize(
     ("reading", "said"),
     [
-        pytest.param(Reading("sylog"), "framing 'sylog' is not known", id="framing"),
-        pytest.param(Reading(formats=("qmail",)), "format 'qmail' is not known", id="format"),
-        pytest.param(Reading(timezone="Mars/Base"), "timezone 'Mars/Base' is not known", id="zone"),
-        pytest.param(Reading(timestamp="%Q"), "timestamp: %Q cannot be read", id="timestamp"),
-        pytest.param(Reading(programs=()), "programs is empty", id="no program"),
-        pytest.param(Reading(programs=("dove cot",)), "'dove cot' cannot stand in a syslog line", id="program"),
-        pytest.param(Reading(hostnames=("[x]",)), "cannot stand in a syslog line", id="host"),
+        pytest.param(Options("sylog"), "framing 'sylog' is not known", id="framing"),
+        pytest.param(Options(formats=("qmail",)), "format 'qmail' is not known", id="format"),
+        pytest.param(Options(timezone="Mars/Base"), "timezone 'Mars/Base' is not known", id="zone"),
+        pytest.param(Options(timestamp="%Q"), "timestamp: %Q cannot be read", id="timestamp"),
+        pytest.param(Options(programs=()), "programs is empty", id="no program"),
+        pytest.param(Options(programs=("dove cot",)), "'dove cot' cannot stand in a syslog line", id="program"),
+        pytest.param(Options(hostnames=("[x]",)), "cannot stand in a syslog line", id="host"),
     ],
 )
-def test_a_reading_that_makes_no_sense_is_told_to_the_administrator(reading: Reading, said: str) -> None:
+def test_a_reading_that_makes_no_sense_is_told_to_the_administrator(reading: Options, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         Recogniser(reading)
 
@@ -253,19 +253,19 @@ PIECES = [
 @pytest.mark.parametrize(("framing", "size", "torn"), [row[1:] for row in PIECES], ids=[row[0] for row in PIECES])
 def test_a_line_that_may_be_a_piece_of_another_grants_nothing(framing: str, size: int, torn: bool) -> None:
     line = padded(size, syslog=framing == "syslog")
-    assert word(Recogniser(Reading(framing, timezone="UTC")).line(line, NOW)) == (
+    assert word(Recogniser(Options(framing, timezone="UTC")).line(line, NOW)) == (
         "REFUSED torn" if torn else "GRANT 192.0.2.10"
     )
     proxied = line.replace(b"Login: user=", b"proxy(alice): started proxying to 10.0.0.5:143: user=")
     proxied = proxied.replace(b"x" * (len(proxied) - len(line)), b"", 1)
-    event = Recogniser(Reading(framing, proxy_lines=True, timezone="UTC")).line(proxied, NOW)
+    event = Recogniser(Options(framing, proxy_lines=True, timezone="UTC")).line(proxied, NOW)
     assert word(event) == ("REFUSED torn" if torn else "GRANT 192.0.2.10")
 
 
 def test_an_address_at_the_end_of_a_long_line_may_be_cut() -> None:
     start = b"Nov 23 21:00:00 imap-login: Info: Login: user=<"
     rest = b">, method=PLAIN, lip=198.51.100.5, rip=192.0.2.1"
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC"))
     for size, verdict in ((511, "GRANT 192.0.2.1"), (512, "REFUSED torn")):
         user = b"a" * (size - len(start[16:]) - len(rest))
         assert word(reader.line(start + user + rest, NOW)) == verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from popauthd.formats import Reading, Recogniser, headers
+from popauthd.formats import Options, Recogniser, headers
 from popauthd.formats.fast_path import Common
 from popauthd.formats.framing import Framer
 from popauthd.formats.timestamps import Stamps
@@ -52,7 +52,7 @@ NEAR = [
 
 @pytest.mark.parametrize(("line", "kind"), [row[1:] for row in NEAR], ids=[row[0] for row in NEAR])
 def test_a_line_near_the_common_form_is_the_same_in_a_block(line: bytes, kind: type) -> None:
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC"))
     event = reader.line(line, NOW)
     assert type(event) is kind
     known = [] if kind is Ignored else [event]
@@ -71,14 +71,14 @@ COMMON = [
 ]
 
 
-@pytest.mark.parametrize(("family", "layout", "line"), [row[1:] for row in COMMON], ids=[row[0] for row in COMMON])
-def test_the_common_form_is_taken_without_looking_at_each_line(family: str, layout: str, line: bytes) -> None:
+@pytest.mark.parametrize(("framing", "layout", "line"), [row[1:] for row in COMMON], ids=[row[0] for row in COMMON])
+def test_the_common_form_is_taken_without_looking_at_each_line(framing: str, layout: str, line: bytes) -> None:
     """What is in no gap costs a tenth; a login that falls into one is read all the same."""
     reader = Stamps("UTC", layout)
-    common = Common(Framer(family, reader.pattern, bool(layout)), reader, (), ("dovecot",))
+    common = Common(Framer(framing, reader.pattern, bool(layout)), reader, (), ("dovecot",))
     parts = common.split(line + b"\n" + line + b"\n")
     assert [*parts[:: common.width]] == ["", "", "\n"]
-    expected = Recogniser(Reading(family, timezone="UTC", timestamp=layout)).line(line, NOW)
+    expected = Recogniser(Options(framing, timezone="UTC", timestamp=layout)).line(line, NOW)
     assert isinstance(expected, Login | SessionEnd)
     assert common.events(parts, NOW, None) == [expected, expected]
 
@@ -94,7 +94,7 @@ STAMPS = [
 @pytest.mark.parametrize("stamp", STAMPS, ids=bytes.decode)
 def test_a_syslog_line_is_the_same_in_a_block_whatever_its_stamp(stamp: bytes) -> None:
     line = stamp + b" mx1 dovecot[442]: " + LINE[16:].replace(b"Info: ", b"")
-    reader = Recogniser(Reading("syslog", timezone="UTC"))
+    reader = Recogniser(Options("syslog", timezone="UTC"))
     event = reader.line(line, NOW)
     assert isinstance(event, Login)
     assert event.at == NOW - 10
@@ -103,7 +103,7 @@ def test_a_syslog_line_is_the_same_in_a_block_whatever_its_stamp(stamp: bytes) -
 
 def test_each_line_of_a_block_has_its_own_time() -> None:
     lines = [LINE.replace(b"21:00:00", stamp) for stamp in (b"21:00:00", b"20:59:58", b"21:00:00", b"20:59:58")]
-    events, _ = Recogniser(Reading("dovecot-file", timezone="UTC")).block(b"\n".join(lines) + b"\n", NOW)
+    events, _ = Recogniser(Options("dovecot-file", timezone="UTC")).block(b"\n".join(lines) + b"\n", NOW)
     assert [event.at for event in events] == [NOW - 10, NOW - 12, NOW - 10, NOW - 12]
 
 
@@ -117,9 +117,9 @@ class Counting(Recogniser):
         return super().line(raw, now, written_after)
 
 
-@pytest.mark.parametrize(("family", "layout", "line"), [row[1:] for row in COMMON], ids=[row[0] for row in COMMON])
-def test_a_block_of_the_common_form_is_not_read_line_by_line(family: str, layout: str, line: bytes) -> None:
-    reader = Counting(Reading(family, timezone="UTC", timestamp=layout))
+@pytest.mark.parametrize(("framing", "layout", "line"), [row[1:] for row in COMMON], ids=[row[0] for row in COMMON])
+def test_a_block_of_the_common_form_is_not_read_line_by_line(framing: str, layout: str, line: bytes) -> None:
+    reader = Counting(Options(framing, timezone="UTC", timestamp=layout))
     quiet = line[: line.index(b"imap")] + b"lmtp(alice)<1><x>: Info: saved mail to INBOX"
     events, count = reader.block((line + b"\n" + quiet + b"\n") * 20, NOW)
     assert (len(events), count, reader.read) == (20, 40, 0)
@@ -128,7 +128,7 @@ def test_a_block_of_the_common_form_is_not_read_line_by_line(family: str, layout
 @pytest.mark.parametrize("program", [b"dovecot", b"mail-in"])
 @pytest.mark.parametrize("host", [b"mx1", b"mx2"])
 def test_a_block_of_several_hosts_and_programs_is_not_read_line_by_line(program: bytes, host: bytes) -> None:
-    reader = Counting(Reading("syslog", timezone="UTC", hostnames=("mx1", "mx2"), programs=("dovecot", "mail-in")))
+    reader = Counting(Options("syslog", timezone="UTC", hostnames=("mx1", "mx2"), programs=("dovecot", "mail-in")))
     line = b"Nov 23 21:00:00 " + host + b" " + program + b": " + LINE[16:]
     events, _ = reader.block(line + b"\n", NOW)
     assert ([type(event) for event in events], reader.read) == ([Login], 0)
@@ -139,7 +139,7 @@ def test_a_block_of_several_hosts_and_programs_is_not_read_line_by_line(program:
 def test_an_hour_that_happens_twice_is_read_alike_in_a_block(written_after: int | None) -> None:
     """2026-10-25 in Berlin: 02:31 is at 00:31 and at 01:31 UTC; it is known to be written after 01:20 or 00:20."""
     line = LINE.replace(b"Nov 23 21:00", b"Oct 25 02:31")
-    reader = Recogniser(Reading("dovecot-file", timezone="Europe/Berlin"))
+    reader = Recogniser(Options("dovecot-file", timezone="Europe/Berlin"))
     event = reader.line(line, NOW, written_after)
     assert isinstance(event, Login)
     assert event.at == (1792888260 if written_after != 1792891200 else 1792891860)

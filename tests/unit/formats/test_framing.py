@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from popauthd.formats import Reading, Recogniser, detect
+from popauthd.formats import Options, Recogniser, detect
 from popauthd.formats.headers import SHAPES
 from popauthd.model import Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import CORPUS, NOW, samples
@@ -60,7 +60,7 @@ def test_the_framing_of_a_file_is_told(sample: bytes, framing: str | None) -> No
 
 
 def test_a_framing_once_decided_stays() -> None:
-    reader = Recogniser(Reading("auto", timezone="UTC"))
+    reader = Recogniser(Options("auto", timezone="UTC"))
     assert reader.framing == "auto"
     assert reader.line(b"hello", NOW) == Ignored("undecided")
     assert reader.line(b"hello imap-login: Login: user=<x>, rip=6.6.6.6", NOW) == Refusal("undecided")
@@ -79,20 +79,20 @@ OWN_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "family"), OWN_FILES, ids=[row[0] for row in OWN_FILES])
-def test_the_own_file_of_another_server_is_told_where_its_format_is_chosen(name: str, family: str) -> None:
+@pytest.mark.parametrize(("name", "framing"), OWN_FILES, ids=[row[0] for row in OWN_FILES])
+def test_the_own_file_of_another_server_is_told_where_its_format_is_chosen(name: str, framing: str) -> None:
     granting = next(
-        row for row in samples(CORPUS / f"{name}.txt") if (row.framing, row.verdict[:5]) == (family, "GRANT")
+        row for row in samples(CORPUS / f"{name}.txt") if (row.framing, row.verdict[:5]) == (framing, "GRANT")
     )
-    reader, other = (Recogniser(Reading("auto", (chosen,), timezone="UTC")) for chosen in (name, "courier"))
+    reader, other = (Recogniser(Options("auto", (chosen,), timezone="UTC")) for chosen in (name, "courier"))
     assert isinstance(reader.line(granting.raw, NOW), Login)
-    assert reader.framing == family
+    assert reader.framing == framing
     assert not isinstance(other.line(granting.raw, NOW), Login)
-    assert other.framing != family
+    assert other.framing != framing
 
 
 def test_a_stamp_decides_the_framing_too() -> None:
-    reader = Recogniser(Reading("auto", timezone="UTC"))
+    reader = Recogniser(Options("auto", timezone="UTC"))
     assert reader.stamp(b"hello", NOW) is None
     assert reader.stamp(KERNEL[:-1], NOW) == NOW - 3610
     assert reader.framing == "syslog"
@@ -120,13 +120,13 @@ STAMPED = [
 
 @pytest.mark.parametrize(("framing", "line"), [row[1:] for row in STAMPED], ids=[row[0] for row in STAMPED])
 def test_the_time_of_any_line_is_told(framing: str, line: bytes) -> None:
-    assert Recogniser(Reading(framing, timezone="UTC")).stamp(line, NOW) == NOW - 3610
+    assert Recogniser(Options(framing, timezone="UTC")).stamp(line, NOW) == NOW - 3610
 
 
 @pytest.mark.parametrize("line", [b"", b"x", b"Nov 23", b"Nov 23 20:00:00", b"Nov 23 25:00:00 x", b"{"])
 def test_a_line_without_a_time_has_none(line: bytes) -> None:
     for framing in ("dovecot-file", "syslog", "journal"):
-        assert Recogniser(Reading(framing)).stamp(line, NOW) is None
+        assert Recogniser(Options(framing)).stamp(line, NOW) is None
 
 
 NO_LEVEL = b"Login: user=<a>, method=PLAIN, rip=192.0.2.10, lip=198.51.100.5, session=<x>"
@@ -148,7 +148,7 @@ LEVELLED = [
 
 @pytest.mark.parametrize(("head", "verdict"), [row[1:] for row in LEVELLED], ids=[row[0] for row in LEVELLED])
 def test_a_login_stands_at_its_level(head: bytes, verdict: str) -> None:
-    event = Recogniser(Reading("dovecot-file", timezone="UTC")).line(head + NO_LEVEL, NOW)
+    event = Recogniser(Options("dovecot-file", timezone="UTC")).line(head + NO_LEVEL, NOW)
     assert f"{type(event).__name__} {getattr(event, 'reason', '')}".strip() == verdict
     if isinstance(event, Login):
         assert event.at == NOW - 10
@@ -164,7 +164,7 @@ HEADS = [
 @pytest.mark.parametrize("level", [b"Debug", b"Info", b"Warning", b"Error", b"Fatal", b"Panic"], ids=bytes.decode)
 @pytest.mark.parametrize(("line", "reason"), [row[1:] for row in HEADS], ids=[row[0] for row in HEADS])
 def test_a_login_at_another_level_is_refused_and_framed_all_the_same(line: bytes, reason: str, level: bytes) -> None:
-    event = Recogniser(Reading("dovecot-file", timezone="UTC")).line(line % level, NOW)
+    event = Recogniser(Options("dovecot-file", timezone="UTC")).line(line % level, NOW)
     if level == b"Info":
         assert isinstance(event, Login)
     else:
@@ -178,21 +178,21 @@ def test_a_docker_record_may_hold_any_text(field: str, text: str) -> None:
     record = {"log": LINE.decode() + "\n", "stream": "stdout", "time": "2026-11-23T20:00:00Z"}
     record[field] = text + record[field]
     line = json.dumps(record).encode()
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC"))
     assert isinstance(reader.line(line, NOW), Refusal)
     assert reader.stamp(line, NOW) == (None if field == "time" else NOW - 3610)
     assert detect(line + b"\n") is None
 
 
 def test_the_hostnames_of_a_source_leave_its_own_file_alone() -> None:
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC", hostnames=("mx1",)))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC", hostnames=("mx1",)))
     assert isinstance(reader.line(LINE, NOW), Login)
 
 
 @pytest.mark.parametrize("head", [b"@%016x00000000 ", b"dovecot: Nov 23 21:00:00 ", b"Nov 23 21:00:00 "])
 def test_an_end_stands_at_its_level(head: bytes) -> None:
     head = head % ((1 << 62) + 10 + NOW - 10) if b"%" in head else head
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC"))
     assert isinstance(reader.line(head + b"imap(a)<1><x>: Disconnected: Logged out", NOW), Ignored)
     ended = reader.line(head + b"imap(a)<1><x>: Info: Disconnected: Logged out", NOW)
     assert isinstance(ended, Ignored if head.startswith(b"dovecot") else SessionEnd)
@@ -202,7 +202,7 @@ def test_an_end_stands_at_its_level(head: bytes) -> None:
 @pytest.mark.parametrize("end", [b"", b" "], ids=["without its last blank", "with it"])
 def test_a_log_timestamp_may_be_given_with_or_without_its_last_blank(end: bytes, framing: str) -> None:
     line = b"2026-11-23 21:00:00" + end + LINE[16:]
-    reader = Recogniser(Reading(framing, timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"))
+    reader = Recogniser(Options(framing, timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"))
     assert isinstance(reader.line(line, NOW), Login)
     assert isinstance(reader.line(LINE, NOW), Refusal)
     assert [type(event) for event in reader.block(line + b"\n" + LINE + b"\n", NOW)[0]] == [Login, Refusal]

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from popauthd.formats import FORMATS, Reading, Recogniser
+from popauthd.formats import FORMATS, Options, Recogniser
 from popauthd.model import Login
 from tests.support.corpus_samples import CORPUS, FILES, FRAMING, NOW, samples
 from tests.support.oracle import SERVERS, syslog
@@ -72,7 +72,7 @@ def test_no_login_is_found_that_a_second_reading_does_not_defend(names: tuple[st
     count = LINES // 2 // len(LOGS)
     print(f"seed {SEED}, {count} lines")
     chance = random.Random(f"{SEED} {names} {framing}")
-    reader, oracle = Recogniser(Reading(framing, names, timezone="UTC")), Oracle(names, framing)
+    reader, oracle = Recogniser(Options(framing, names, timezone="UTC")), Oracle(names, framing)
     logins = 0
     for number in range(count):
         line = mutated(chance, names)
@@ -104,7 +104,7 @@ def proxied(line: bytes, login: Login) -> bool:
 @pytest.mark.parametrize("proxies", [False, True], ids=["", "proxies"])
 def test_no_login_of_dovecot_is_found_that_a_second_reading_does_not_defend(framing: str, proxies: bool) -> None:
     chance = random.Random(f"{SEED} dovecot {framing}")
-    reader = Recogniser(Reading(framing, proxy_lines=proxies, timezone="UTC"))
+    reader = Recogniser(Options(framing, proxy_lines=proxies, timezone="UTC"))
     logins = {"dovecot": 0, "dovecot-0.99": 0, "dovecot-proxy": 0}
     for number in range(LINES // 8):
         line = mutated(chance, ("dovecot", "dovecot-proxy"))
@@ -121,7 +121,7 @@ def test_no_login_of_dovecot_is_found_that_a_second_reading_does_not_defend(fram
 @pytest.mark.parametrize("name", ALL)
 def test_the_second_reading_grants_every_sample_that_grants(name: str) -> None:
     for framing in {row.framing for row in samples(CORPUS / f"{name}.txt")}:
-        oracle, reader = Oracle((name,), framing), Recogniser(Reading(framing, (name,), timezone="UTC"))
+        oracle, reader = Oracle((name,), framing), Recogniser(Options(framing, (name,), timezone="UTC"))
         for row in samples(CORPUS / f"{name}.txt"):
             if row.framing == framing:
                 event = reader.line(row.raw, NOW)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 AT = 1795467600
@@ -73,7 +73,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("change", "verdict"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
 def test_a_record_has_its_verdict(change: dict[str, Any], verdict: str, as_json: bool) -> None:
     fields = {name: value for name, value in (RECORD | change).items() if value is not None or name == "MESSAGE"}
-    reader = Recogniser(Reading("journal"))
+    reader = Recogniser(Options("journal"))
     event = reader.line(json.dumps(fields).encode(), AT) if as_json else reader.record(fields)
     assert word(event) == verdict
 
@@ -84,19 +84,19 @@ def test_the_fields_of_python3_systemd_are_read_too() -> None:
         "MESSAGE": LOGIN.encode(),
         "__REALTIME_TIMESTAMP": datetime.fromtimestamp(AT, UTC).replace(microsecond=999_999),
     }
-    event = Recogniser(Reading("journal")).record(fields)
+    event = Recogniser(Options("journal")).record(fields)
     assert isinstance(event, Login)
     assert (event.at, event.address, event.user) == (AT, "192.0.2.10", "alice@example.org")
 
 
 def test_the_unit_is_not_asked_for_where_no_systemd_runs() -> None:
     fields = {name: value for name, value in RECORD.items() if name != "_SYSTEMD_UNIT"}
-    assert isinstance(Recogniser(Reading("journal", unit="")).record(fields), Login)
+    assert isinstance(Recogniser(Options("journal", unit="")).record(fields), Login)
 
 
 def test_a_log_process_elsewhere_counts_only_when_configured() -> None:
     fields = RECORD | {"_EXE": "/usr/libexec/dovecot/log"}
-    assert isinstance(Recogniser(Reading("journal", executable="/usr/libexec/dovecot/log")).record(fields), Login)
+    assert isinstance(Recogniser(Options("journal", executable="/usr/libexec/dovecot/log")).record(fields), Login)
 
 
 NO_RECORDS = [
@@ -112,11 +112,11 @@ NO_RECORDS = [
 
 @pytest.mark.parametrize(("line", "verdict"), [row[1:] for row in NO_RECORDS], ids=[row[0] for row in NO_RECORDS])
 def test_what_is_no_record_is_never_a_login(line: bytes, verdict: str) -> None:
-    assert word(Recogniser(Reading("journal")).line(line, AT)) == verdict
+    assert word(Recogniser(Options("journal")).line(line, AT)) == verdict
 
 
 def test_the_time_of_any_record_is_told() -> None:
-    reader = Recogniser(Reading("journal"))
+    reader = Recogniser(Options("journal"))
     assert reader.stamp(json.dumps(RECORD | {"MESSAGE": "x", "_UID": "9"}).encode(), AT) == AT
     assert reader.stamp(b"{}", AT) is None
     assert reader.stamp(b"x", AT) is None
@@ -125,6 +125,6 @@ def test_the_time_of_any_record_is_told() -> None:
 def test_a_block_of_records_gives_what_matters() -> None:
     records = [RECORD, RECORD | {"MESSAGE": "x"}, RECORD | {"MESSAGE": END}, RECORD | {"_UID": "1"}]
     block = b"".join(json.dumps(record).encode() + b"\n" for record in records)
-    events, count = Recogniser(Reading("journal")).block(block, AT)
+    events, count = Recogniser(Options("journal")).block(block, AT)
     assert count == 4
     assert [type(event) for event in events] == [Login, SessionEnd, Refusal]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.formats.pending import LINK_SECONDS, REMEMBERED
 from popauthd.model import Event, Ignored, Login, Refusal
 from tests.support.corpus_samples import NOW
 
-READING = Reading("syslog", formats=("popa3d", "solid-pop3d", "vm-pop3d"), timezone="UTC")
+READING = Options("syslog", formats=("popa3d", "solid-pop3d", "vm-pop3d"), timezone="UTC")
 
 
 def line(second: int, pid: int, text: str, host: str = "h", program: str = "popa3d") -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from popauthd.formats import FORMATS, REASONS, Reading, Recogniser
+from popauthd.formats import FORMATS, REASONS, Options, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal
 from tests.support.corpus_samples import CORPUS, FILES, NOW, is_told, reading, samples, word
 
@@ -55,7 +55,7 @@ def test_a_block_has_the_verdicts_of_the_lines_of_a_server(path: Path) -> None:
 def test_a_server_that_is_not_chosen_grants_nothing(path: Path) -> None:
     for row in samples(path):
         if "Login: user=<" not in row.raw.decode("latin-1"):
-            event = Recogniser(Reading(row.framing, timezone="UTC")).line(row.raw, NOW)
+            event = Recogniser(Options(row.framing, timezone="UTC")).line(row.raw, NOW)
             assert not isinstance(event, Login), row.raw
 
 
@@ -65,7 +65,7 @@ def test_with_every_format_on_a_line_grants_the_same_login_or_nothing(path: Path
     own = {row.name for row in FORMATS if path.stem in (row.part_of, row.name)}
     part_of = tuple({row.part_of for row in FORMATS if row.name in own})
     for framing in {row.framing for row in samples(path)}:
-        reader, alone = (Recogniser(Reading(framing, n, proxy_lines=True, timezone="UTC")) for n in (names, part_of))
+        reader, alone = (Recogniser(Options(framing, n, proxy_lines=True, timezone="UTC")) for n in (names, part_of))
         granted = 0
         for row in [row for row in samples(path) if row.framing == framing]:
             event, expected = reader.line(row.raw, NOW), alone.line(row.raw, NOW)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from popauthd.formats import FORMATS, LINE_BYTES, Reading, Recogniser, options, recogniser
+from popauthd.formats import FORMATS, LINE_BYTES, Options, Recogniser, grammars, options
 from popauthd.formats.framing import Frame
 from popauthd.formats.row import Came, Outcome
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
@@ -21,12 +21,12 @@ UW = HEAD + b"Login user=alice host=client.example [192.0.2.10]"
 DOVECOT = HEAD + LINE[16:]
 ENDED = HEAD + END[16:]
 SHARED = ("dovecot", "courier", "uw")
-ON_IMAPD = Reading("syslog", SHARED, timezone="UTC", programs=("imapd",))
+ON_IMAPD = Options("syslog", SHARED, timezone="UTC", programs=("imapd",))
 
 READ = [
     ("courier", COURIER, Login(AT, "192.0.2.10", "alice", "imap", format="courier")),
     ("uw", UW, Login(AT, "192.0.2.10", "alice", "imap", format="uw")),
-    ("dovecot", DOVECOT, Recogniser(Reading("dovecot-file", timezone="UTC")).line(LINE, NOW)),
+    ("dovecot", DOVECOT, Recogniser(Options("dovecot-file", timezone="UTC")).line(LINE, NOW)),
     ("an end of dovecot's", ENDED, SessionEnd(AT, "aKTn", "alice", "imap", "dovecot")),
     ("a near miss", COURIER + b"x", Refusal("bad-elements", AT, format="courier")),
     (
@@ -104,7 +104,7 @@ def test_a_line_that_two_servers_read_is_refused(
     courier = next(row for row in FORMATS if row.name == "courier")
     twin = replace(courier, name="twin", part_of="twin", read=read, triggers=(b"login",))
     rows = (twin, *FORMATS) if first else (*FORMATS, twin)
-    monkeypatch.setattr(recogniser, "FORMATS", rows)
+    monkeypatch.setattr(grammars, "FORMATS", rows)
     monkeypatch.setattr(options, "FORMATS", rows)
     reader = Recogniser(replace(ON_IMAPD, formats=(*SHARED, "twin")))
     assert reader.line(line, NOW) == event
@@ -115,7 +115,7 @@ def test_a_line_that_two_servers_read_is_refused(
 def test_a_line_of_64_kib_is_read_and_a_longer_one_is_not(more: int) -> None:
     assert LINE_BYTES == 65536
     long = LINE.replace(b"alice", b"a" * (65536 - len(LINE) + 5 + more))
-    reader = Recogniser(Reading("dovecot-file", timezone="UTC"))
+    reader = Recogniser(Options("dovecot-file", timezone="UTC"))
     # What is read is too long for a login of Dovecot's, and may be a piece of another line.
     refused = Refusal("too-long") if more else Refusal("torn", NOW - 10, format="dovecot")
     assert len(long) == 65536 + more
@@ -130,6 +130,6 @@ def test_a_line_of_64_kib_is_read_and_a_longer_one_is_not(more: int) -> None:
 def test_a_long_line_of_noise_is_refused_in_its_place() -> None:
     quiet, noise = b"Nov 23 21:00:00 lmtp: Info: x", b"x" * 65537
     lines = [quiet, LINE, quiet, quiet, LINE, noise, LINE, quiet, noise, noise[:-1], LINE]
-    events, count = Recogniser(Reading("dovecot-file", timezone="UTC")).block(b"\n".join(lines) + b"\n", NOW)
+    events, count = Recogniser(Options("dovecot-file", timezone="UTC")).block(b"\n".join(lines) + b"\n", NOW)
     assert count == len(lines)
     assert [type(event) for event in events] == [Login, Login, Refusal, Login, Refusal, Login]

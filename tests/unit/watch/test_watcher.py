@@ -15,7 +15,7 @@ import pytest
 from popauthd import clock as clocks
 from popauthd.address import network
 from popauthd.errors import SourceError, StoreBrokenError, StoreError
-from popauthd.formats import Reading, Recogniser
+from popauthd.formats import Options, Recogniser
 from popauthd.model import Login
 from popauthd.policy import Limits
 from popauthd.sources import Chunk, Gap
@@ -118,7 +118,7 @@ class World:
         self.map = MapWriter(str(self.directory / "relay.mdb"))
         publisher = Publisher(self.map, HostList(str(self.directory / "relay-hosts")), dry_run=self.dry_run)
         ledger, housekeeping = housekeeping_of(self.books, publisher, self.limits, lambda: self.offset)
-        recogniser = Recogniser(Reading("dovecot-file"))
+        recogniser = Recogniser(Options("dovecot-file"))
         source = LogFile(str(self.log), recogniser.stamp, clock=lambda: self.now)
         followed = [Followed(source, recogniser), *(Followed(one, recogniser) for one in self.others)]
         self.watcher = Watcher(ledger, housekeeping, followed, pushed=self.pushed, clock=lambda: self.now + 0.5)
