@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from popauthd import __version__, config
+from popauthd import CONFIGURATION, __version__, config
 from popauthd.errors import PopauthdError, Stopped
 from popauthd.locks import Places
 from popauthd.run_dir import end_if_lost, lookup_listener, only_writer, prepare, starting
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The `popauthd` command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="popauthd", description="POP-before-SMTP for Dovecot and Exim.")
     parser.add_argument("--version", action="version", version=f"popauthd {__version__}")
-    parser.add_argument("--config", metavar="FILE", help=f"configuration (default: {config.DEFAULT_PATH})")
+    parser.add_argument("--config", metavar="FILE", help=f"configuration (default: {CONFIGURATION})")
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("part", choices=("watch", "respond", "run"), help="watcher, responder, or both")

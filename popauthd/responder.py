@@ -23,10 +23,10 @@ import time
 from collections.abc import Callable
 
 from popauthd.errors import StoreError
+from popauthd.logs import Quiet
 from popauthd.protocol import NEED_MORE, NO, YES, Bad, Lookup, read_lookup
 from popauthd.serving.accepting import Accepting
 from popauthd.store.relay_map import MapReader
-from popauthd.text import Quiet
 
 log = logging.getLogger("popauthd.respond")
 

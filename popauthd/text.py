@@ -1,4 +1,4 @@
-"""Text from outside made safe to print, and warnings that repeat made quiet.
+"""Text from outside made safe to print, and times as people read them.
 
 A user name comes from a stranger: it may hold escape codes that rewrite a terminal or bidi marks
 that turn a line round. Everything from outside passes `safe` before it reaches a log or a screen.
@@ -6,7 +6,6 @@ that turn a line round. Everything from outside passes `safe` before it reaches 
 
 from __future__ import annotations
 
-import logging
 import time
 import unicodedata
 
@@ -44,23 +43,3 @@ def stamp(at: int) -> str:
         return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at))
     except (ValueError, OverflowError, OSError):
         return f"@{at}"
-
-
-class Quiet:
-    """Logs a warning of one kind at most once a minute, with the count of those kept back."""
-
-    def __init__(self, log: logging.Logger, every_seconds: float = 60.0) -> None:
-        self._log = log
-        self._every = every_seconds
-        self._next: dict[str, float] = {}
-        self._held: dict[str, int] = {}
-
-    def warn(self, kind: str, message: str) -> None:
-        """Log `message` unless one of this `kind` was logged within the last minute."""
-        now = time.monotonic()
-        if now < self._next.get(kind, 0.0):
-            self._held[kind] = self._held.get(kind, 0) + 1
-            return
-        held = self._held.pop(kind, 0)
-        self._next[kind] = now + self._every
-        self._log.warning("%s%s", message, f" ({held} more like this in the last minute)" if held else "")

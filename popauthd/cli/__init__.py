@@ -1,40 +1,82 @@
-"""popauthctl: what an administrator asks and tells popauthd. A table of commands, one small file a group."""
+"""popauthctl: what an administrator asks and tells popauthd. A table of commands, one small file a group.
+
+A group's file is imported when one of its commands is called, so that a command waits for nothing that it does not use.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
 
-from popauthd import __version__, config
-from popauthd.cli import change, configure, doctor, dovecot, exim, inquire, recognise
+from popauthd import CONFIGURATION, __version__
 from popauthd.errors import PopauthdError
 from popauthd.text import safe
 
 INTERRUPTED = 130
-GROUPS = (inquire, change, configure, recognise, exim, dovecot, doctor)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; each group adds its commands."""
-    root = argparse.ArgumentParser(prog="popauthctl", description="Ask and steer popauthd (POP-before-SMTP).")
+# A command, its file in this folder, whose `ARGUMENTS` has what adds its arguments, and what --help says of it.
+COMMANDS = (
+    ("check", "check", "may ADDRESS relay, and why (exit 0 yes, 1 no, 2 trouble)"),
+    ("list", "list_addresses", "every address that may relay now"),
+    ("status", "status", "how the running watcher is"),
+    ("grant", "change", "let ADDRESS relay without a login"),
+    ("revoke", "change", "take back every grant made up to now"),
+    ("config", "configure", "look at the configuration"),
+    ("recognise", "recognise", "what would the daemon make of these log lines?"),
+    ("exim", "exim", "put popauthd into Debian's Exim, or take it out"),
+    ("dovecot", "dovecot", "look at Dovecot's configuration"),
+    ("doctor", "doctor", "is all of it well? exit 1 if something failed"),
+)
+
+
+def parser(called: str = "") -> argparse.ArgumentParser:
+    """The command line. called: the command whose arguments are wanted; "" for those of all."""
+    root = argparse.ArgumentParser(
+        prog="popauthctl", description="Ask and steer popauthd (POP-before-SMTP).", formatter_class=_formatter
+    )
     root.add_argument("--version", action="version", version=f"popauthctl {__version__}")
-    root.add_argument("--config", metavar="FILE", help=f"configuration (default: {config.DEFAULT_PATH})")
+    root.add_argument("--config", metavar="FILE", help=f"configuration (default: {CONFIGURATION})")
     # --config may stand behind the command as well, as people type it there
-    common = argparse.ArgumentParser(add_help=False)
+    common = argparse.ArgumentParser(add_help=False, formatter_class=_formatter)
     common.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in GROUPS:
-        group.add(commands, common)
+    for name, module, help_text in COMMANDS:
+        own = commands.add_parser(name, parents=[common], help=help_text, formatter_class=_formatter)
+        if called in ("", name):
+            import_module(f"popauthd.cli.{module}").ARGUMENTS[name](own, common)
     return root
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Help as wide as the terminal; argparse would import shutil to ask for that, at every start."""
+    try:
+        columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size().columns
+    except (ValueError, OSError):
+        columns = 80
+    return argparse.HelpFormatter(prog, width=max(columns, 40) - 2)
+
+
+def called(argv: Sequence[str]) -> str:
+    """The command that is called, or a word that none has; "" where only the whole command line can tell."""
+    words = iter(argv)
+    for word in words:
+        if word == "--config":
+            next(words, "")
+        elif word in ("-h", "--help", "--version"):
+            return word
+        elif not word.startswith("--config="):
+            return word if any(word == name for name, _module, _help in COMMANDS) else ""
+    return ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `popauthctl` command; returns its exit code."""
-    options = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    options = parser(called(given)).parse_args(given)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -48,8 +90,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # a fault of ours: said in a line that can be reported
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"{type(error).__name__}: {safe(str(error), 400)} ({Path(where.filename).name}, line {where.lineno})"
-        print(f"popauthctl: this should not happen, please report it: {what}", file=sys.stderr)
+        print(f"popauthctl: this should not happen, please report it: {_fault(error)}", file=sys.stderr)
         return getattr(options, "trouble", PopauthdError.exit_code)
     return code
+
+
+def _fault(error: Exception) -> str:
+    """What went wrong, and where in our code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = "" if trace is None else trace.tb_frame.f_code.co_filename.rpartition("/")[2]
+    where = "" if trace is None else f" ({file}, line {trace.tb_lineno})"
+    return f"{type(error).__name__}: {safe(str(error), 400)}{where}"

@@ -6,25 +6,28 @@ import argparse
 import sys
 
 from popauthd import address
-from popauthd.cli.common import Commands, ask_watcher, client
+from popauthd.cli.common import ask_watcher, client
 from popauthd.cli.own_addresses import own_addresses
 from popauthd.config.values import duration_ms
 from popauthd.errors import StoreError, UsageError
 from popauthd.text import safe, stamp
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands."""
-    grant_parser = commands.add_parser("grant", parents=[common], help="let ADDRESS relay without a login")
-    grant_parser.add_argument("address", metavar="ADDRESS")
-    grant_parser.add_argument("--for", dest="length", metavar="TIME", help="such as 30m or 2h; default: the lifetime")
-    grant_parser.set_defaults(run=grant)
-    revoke_parser = commands.add_parser("revoke", parents=[common], help="take back every grant made up to now")
-    whom = revoke_parser.add_mutually_exclusive_group(required=True)
+def _grant_arguments(parser: argparse.ArgumentParser, _common: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS")
+    parser.add_argument("--for", dest="length", metavar="TIME", help="such as 30m or 2h; default: the lifetime")
+    parser.set_defaults(run=grant)
+
+
+def _revoke_arguments(parser: argparse.ArgumentParser, _common: argparse.ArgumentParser) -> None:
+    whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("address", metavar="ADDRESS", nargs="?", help="this address, or an IPv6 /64 with all in it")
     whom.add_argument("--user", help="revoke this user; others on the same addresses keep theirs")
     whom.add_argument("--all", action="store_true", help="revoke everybody")
-    revoke_parser.set_defaults(run=revoke)
+    parser.set_defaults(run=revoke)
+
+
+ARGUMENTS = {"grant": _grant_arguments, "revoke": _revoke_arguments}
 
 
 def grant(options: argparse.Namespace) -> int:

@@ -16,13 +16,10 @@ from popauthd import address, config, control_client
 from popauthd.as_user import LookError, look_in, shared
 from popauthd.control_client import map_expiry
 from popauthd.errors import PopauthdError, StoreError, UnavailableError, UsageError
-from popauthd.store.books import Books
 from popauthd.text import safe
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-else:
-    Commands = Any
+    from popauthd.store.books import Books
 
 NOT_THERE = "not there; is the watcher running? Start it with: systemctl start popauthd"
 
@@ -69,6 +66,8 @@ def _opened(name: str) -> Books:
             raise StoreError("not a plain file; move it away and restart popauthd, it then begins anew from the log")
     except FileNotFoundError as error:
         raise StoreError(NOT_THERE) from error
+    from popauthd.store.books import Books  # most commands need none
+
     return Books(name, readonly=True)
 
 

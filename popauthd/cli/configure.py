@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 
 from popauthd import config
-from popauthd.cli.common import Commands, settings
+from popauthd.cli.common import settings
 from popauthd.watch import push_sources
 from popauthd.watch.assembly import followed, recogniser, user_files
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands."""
-    config_parser = commands.add_parser("config", parents=[common], help="look at the configuration")
-    what = config_parser.add_subparsers(metavar="check|show", required=True)
+def _config_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(metavar="check|show", required=True)
     what.add_parser("check", parents=[common], help="is it right? exit 78 and the reason if not").set_defaults(
         run=check
     )
     what.add_parser("show", parents=[common], help="every setting as it is in force").set_defaults(run=show)
+
+
+ARGUMENTS = {"config": _config_arguments}
 
 
 def check(options: argparse.Namespace) -> int:

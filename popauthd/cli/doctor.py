@@ -7,15 +7,12 @@ import contextlib
 import json
 from dataclasses import asdict
 
-from popauthd.cli.common import Commands
 from popauthd.doctor import FAIL, Paths, Result, examine
 
 WELL, ILL, INTERRUPTED = 0, 1, 130
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add this group's command."""
-    parser = commands.add_parser("doctor", parents=[common], help="is all of it well? exit 1 if something failed")
+def _doctor_arguments(parser: argparse.ArgumentParser, _common: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON array, at the end")
     plain = Paths()
     parser.add_argument("--exim", default=plain.exim, help=argparse.SUPPRESS)
@@ -24,6 +21,9 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--doveconf", default=plain.doveconf, help=argparse.SUPPRESS)
     parser.add_argument("--exim-acl", default=plain.exim_acl, help=argparse.SUPPRESS)
     parser.set_defaults(run=doctor)
+
+
+ARGUMENTS = {"doctor": _doctor_arguments}
 
 
 def doctor(options: argparse.Namespace) -> int:

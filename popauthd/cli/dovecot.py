@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from popauthd.cli.common import Commands, settings
+from popauthd.cli.common import settings
 from popauthd.dovecotcheck import Finding
 from popauthd.dovecotcheck.check import judged
 from popauthd.dovecotcheck.machine import dovecot
@@ -14,16 +14,17 @@ from popauthd.dovecotcheck.machine import dovecot
 FINE, TROUBLE = 0, 1
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add this group's command."""
-    group = commands.add_parser("dovecot", parents=[common], help="look at Dovecot's configuration")
-    what = group.add_subparsers(metavar="status", required=True)
+def _dovecot_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(metavar="status", required=True)
     status_parser = what.add_parser(
         "status", parents=[common], help="which log to follow, and is it safe? exit 1 on a warning"
     )
     status_parser.add_argument("--json", action="store_true", help="one JSON array")
     status_parser.add_argument("--doveconf", metavar="FILE", help=argparse.SUPPRESS)  # the output of doveconf -n
     status_parser.set_defaults(run=status)
+
+
+ARGUMENTS = {"dovecot": _dovecot_arguments}
 
 
 def status(options: argparse.Namespace) -> int:

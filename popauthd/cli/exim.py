@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from popauthd.cli.common import Commands, settings
+from popauthd.cli.common import settings
 from popauthd.errors import PopauthdError
 from popauthd.eximsetup import plan, trial, unfinished
 from popauthd.eximsetup.change import carry_out, recover
@@ -17,9 +17,7 @@ from popauthd.eximsetup.site import Site, read
 NO_PERMISSION = 77  # EX_NOPERM
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands."""
-    parser = commands.add_parser("exim", help="put popauthd into Debian's Exim, or take it out")
+def _exim_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(title="steps", metavar="STEP", required=True)
     enable_parser = steps.add_parser("enable", parents=[common], help="let Exim ask popauthd")
     enable_parser.add_argument("--via", choices=plan.VIAS, help="how it asks (default: as it does now, or socket)")
@@ -30,6 +28,9 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
     status_parser = steps.add_parser("status", parents=[common], help="does Exim ask popauthd? (exit 0 yes, 1 no)")
     status_parser.add_argument("--json", action="store_true", help="one JSON object")
     status_parser.set_defaults(run=status)
+
+
+ARGUMENTS = {"exim": _exim_arguments}
 
 
 def enable(options: argparse.Namespace) -> int:

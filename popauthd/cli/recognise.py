@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from popauthd import config
-from popauthd.cli.common import Commands, settings
+from popauthd.cli.common import settings
+from popauthd.config.limits import limits
 from popauthd.errors import SourceError, UsageError
-from popauthd.formats import FORMATS, FRAMINGS, LINE_BYTES, Recogniser
+from popauthd.formats.headers import FRAMINGS
+from popauthd.formats.recogniser import LINE_BYTES, Recogniser
+from popauthd.formats.servers import FORMATS
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd
 from popauthd.policy import Limits, decide
 from popauthd.text import safe
-from popauthd.watch.assembly import limits, recogniser, user_files
+from popauthd.watch.assembly import recogniser, user_files
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add this group's command."""
-    parser = commands.add_parser("recognise", parents=[common], help="what would the daemon make of these log lines?")
+def _recognise_arguments(parser: argparse.ArgumentParser, _common: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="log file; standard input if not given")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--now", metavar="TIME", help="the wall clock, ISO 8601 (default: the real one)")
@@ -37,6 +38,9 @@ def add(commands: Commands, common: argparse.ArgumentParser) -> None:
         help="the server whose logins count; may be given again (default: as configured)",
     )
     parser.set_defaults(run=recognise)
+
+
+ARGUMENTS = {"recognise": _recognise_arguments}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from popauthd import CONFIGURATION
 from popauthd.address import Network
 from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
 from popauthd.errors import ConfigError
 
 UNITS = {"_seconds": "s", "_ms": "ms"}
-DEFAULT_PATH = "/etc/popauthd/popauthd.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,14 @@ class Config:
 
 
 def load(path: str | None) -> Config:
-    """Read the configuration from `path`, or from DEFAULT_PATH if that exists, or take the defaults.
+    """Read the configuration from `path`, or from CONFIGURATION if that exists, or take the defaults.
 
     Raises ConfigError for anything that is wrong with the file or its contents.
     """
     if path is None:
-        if not Path(DEFAULT_PATH).exists():
+        if not Path(CONFIGURATION).exists():
             return from_mapping({}, "built-in defaults")
-        path = DEFAULT_PATH
+        path = CONFIGURATION
     try:
         raw = Path(path).read_bytes()
     except OSError as error:

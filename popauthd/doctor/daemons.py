@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from popauthd import config
+from popauthd import CONFIGURATION, config
 from popauthd.as_user import Account, LookError, ask_socket, look, user_name
 from popauthd.control_client import ask_watcher
 from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
@@ -24,7 +24,7 @@ JOURNAL = "journalctl -u popauthd"
 
 def configuration(visit: Visit) -> Iterator[Verdict]:
     """Readable and right, as the daemon reads it."""
-    path = visit.config_path or config.DEFAULT_PATH
+    path = visit.config_path or CONFIGURATION
     try:
         loaded = config.load(visit.config_path)
         for source in followed(loaded):

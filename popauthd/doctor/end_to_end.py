@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator
 from ipaddress import ip_address, ip_network
 
 from popauthd.as_user import LookError, ask_socket, look
+from popauthd.config.limits import limits
 from popauthd.control_client import ask_watcher, map_expiry
 from popauthd.doctor.context import OK, Verdict, Visit, fail, ok, skip
 from popauthd.doctor.exim import play
@@ -17,7 +18,6 @@ from popauthd.doctor.permissions import listed, run_script
 from popauthd.errors import PopauthdError
 from popauthd.policy import never_reason
 from popauthd.text import safe
-from popauthd.watch.assembly import limits
 
 # RFC 5737 and 3849: addresses for documentation, which no client has.
 DOCUMENTATION = tuple(map(ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/64")))

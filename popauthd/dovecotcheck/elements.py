@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from popauthd.dovecotcheck.doveconf import Configuration
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Event
 
 RIP, LIP, NOW = "192.0.2.10", "198.51.100.5", 1_795_467_600

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from popauthd.text import Quiet
+from popauthd.logs import Quiet
 
 REST_SECONDS = 0.1
 # The connection is gone, refused by a firewall or broken, and out of the queue: accept(2), "Error handling".

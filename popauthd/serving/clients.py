@@ -19,8 +19,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from popauthd.logs import Quiet
 from popauthd.serving.accepting import Accepting
-from popauthd.text import Quiet
 
 READ_BYTES = 16384
 ACCEPT_AT_ONCE = 64  # before each that is heard; most of a flood is closed at once

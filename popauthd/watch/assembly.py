@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from popauthd import address
 from popauthd.config import Config, SourceConfig, plain_source
+from popauthd.config.limits import limits
 from popauthd.errors import ConfigError
-from popauthd.formats import Options, Recogniser
 from popauthd.formats.journal_fields import UNIT
-from popauthd.policy import Limits
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.policy.user_files import UserFiles
 from popauthd.sources.file.source import LogFile
 from popauthd.sources.file.wake import Waker
@@ -92,12 +92,6 @@ def _follow(source: SourceConfig) -> Followed:
     if source.type == "journal":
         return Followed(JournalSource(source.programs, path=source.path), reader)
     return Followed(LogFile(source.path, reader.stamp), reader)
-
-
-def limits(settings: Config) -> Limits:
-    """What policy needs of the configuration, the lists of users left out (see UserFiles)."""
-    names = {field.name for field in fields(Limits)} & {field.name for field in fields(settings)}
-    return Limits(**{name: getattr(settings, name) for name in names})
 
 
 def user_files(settings: Config) -> UserFiles:

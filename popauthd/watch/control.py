@@ -1,4 +1,4 @@
-"""The control socket: how popauthctl tells the running watcher to change something.
+"""The control socket: how popauthctl asks the running watcher, and tells it to change something.
 
 Served inside the watcher's own loop, so that every change is made by the one writer. Only root and
 the watcher's own user are heard (SO_PEERCRED, beside the file mode 0600). One request a connection.
@@ -17,16 +17,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from popauthd.errors import PopauthdError, UnavailableError, UsageError
+from popauthd.errors import PopauthdError, UsageError
+from popauthd.logs import Quiet
 from popauthd.protocol import CONTROL_BYTES, Bad, NeedMore, read_control, write_control
 from popauthd.serving.accepting import Accepting
-from popauthd.text import Quiet
 
 log = logging.getLogger("popauthd.watch")
 
 CLIENT_SECONDS = 5.0
 MAX_CLIENTS = 32
-REPLY_BYTES = 16 << 20
 ACCEPT_AT_ONCE = 16  # connections a turn
 Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -124,32 +123,3 @@ class ControlServer:
         for connection in list(self._clients):
             self._drop(connection)
         self._accepting.close()
-
-
-def ask(path: str, request: Mapping[str, Any], timeout_seconds: float = 10.0) -> dict[str, Any]:
-    """Ask the running watcher and return its reply. Raises UnavailableError if it does not answer."""
-    data = b""
-    until = time.monotonic() + timeout_seconds
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_seconds)
-            connection.connect(path)
-            connection.sendall(write_control(request))
-            # in all no longer and no more, whoever it is that answers there
-            while len(data) <= REPLY_BYTES and (more := connection.recv(CONTROL_BYTES)):
-                data += more
-                connection.settimeout(max(0.001, until - time.monotonic()))
-    except TimeoutError as error:
-        raise UnavailableError(
-            f"the watcher on {path} is busy and has not answered within {timeout_seconds:g} s; what was asked may "
-            "still be done. Look with: popauthctl status"
-        ) from error
-    except OSError as error:
-        raise UnavailableError(
-            f"the watcher does not answer on {path} ({error.strerror or error}); is it running? "
-            "Start it with: systemctl start popauthd"
-        ) from error
-    reply = read_control(data)
-    if not isinstance(reply, dict):
-        raise UnavailableError(f"the watcher gave no answer on {path}; only root and its own user are heard")
-    return reply

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from popauthd.logs import Quiet
 from popauthd.model import AnyEvent, Login
-from popauthd.text import Quiet, safe
+from popauthd.text import safe
 from popauthd.watch.batch import Batch, Entered
 from popauthd.watch.deduplication import Twice
 from popauthd.watch.housekeeping import Housekeeping

@@ -7,7 +7,7 @@ import time
 
 from popauthd.address import keys
 from popauthd.errors import SourceError
-from popauthd.text import Quiet
+from popauthd.logs import Quiet
 from popauthd.watch.doveadm_who import Who
 from popauthd.watch.ledger import Ledger
 

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from popauthd.errors import SourceError, StoreBrokenError, StoreError, StoreFullError
-from popauthd.formats import Recogniser
+from popauthd.formats.recogniser import Recogniser
+from popauthd.logs import Quiet
 from popauthd.model import Login, Refusal
 from popauthd.policy import longest_lifetime
 from popauthd.sources import Chunk, Source, Waking
-from popauthd.text import Quiet, safe
+from popauthd.text import safe
 from popauthd.watch.alarm import FORMAT_REASONS, Alarm
 from popauthd.watch.batch import Batch
 from popauthd.watch.housekeeping import Housekeeping

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from popauthd.control_client import ask
 from popauthd.errors import PopauthdError
-from popauthd.watch.control import ask
 from tests.faults.clocks import Clocks
 from tests.faults.logworld import World as Log
 from tests.faults.material import ADDRESSES, RULES, STRANGER, configuration, line

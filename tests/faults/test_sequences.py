@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.policy import Limits
 from popauthd.sources.file.source import LogFile
 from popauthd.store.books import DATABASES, SCHEMA, Books

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from popauthd.formats import FORMATS, Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
+from popauthd.formats.servers import FORMATS
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 CORPUS = Path(__file__).parent.parent / "corpus"

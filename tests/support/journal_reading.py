@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Login
 from popauthd.sources.journal.source import JournalSource
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Login, Refusal
 from popauthd.sources.journal.reader import dovecot_logs_here
 from popauthd.sources.journal.source import JournalSource

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Login, Refusal
 from popauthd.policy.cut_names import may_be_cut
 from tests.servers.dovecot import Dovecot, branch

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from popauthd.formats import FORMATS, Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
+from popauthd.formats.servers import FORMATS
 from popauthd.model import Login
 from tests.servers.clients import LOGIN, USER
 from tests.servers.dovecot import Dovecot

@@ -16,8 +16,8 @@ PACKAGE = ROOT / "popauthd"
 # that is named here by itself stands apart from its folder. A module may import from its own room or from lower floors.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "model", "clock", "durable", "file_marks", "store/map_size"),
-    ("address", "text", "as_user"),
-    ("policy", "config/values", "formats/timestamps", "protocol", "serving"),
+    ("address", "text", "logs", "as_user"),
+    ("policy", "config/values", "formats/timestamps", "protocol", "serving", "systemd"),
     ("config", "formats", "sources", "sources/push/messages", "sources/push/http"),
     ("store", "sources/file", "sources/journal", "sources/push", "eximsetup", "systemd", "locks"),
     ("watch", "responder"),

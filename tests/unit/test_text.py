@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from popauthd.text import Quiet, length_of_time, safe, stamp
+from popauthd.logs import Quiet
+from popauthd.text import length_of_time, safe, stamp
 
 SAFE = [
     ("plain", "alice@example.org", "alice@example.org"),

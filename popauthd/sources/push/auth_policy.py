@@ -30,12 +30,12 @@ from collections.abc import Callable
 
 from popauthd.as_user import open_plain
 from popauthd.errors import ConfigError, StoreBrokenError, StoreError
+from popauthd.logs import Quiet
 from popauthd.model import Ignored, Login
 from popauthd.protocol import Bad, NeedMore
 from popauthd.serving.clients import Client, Clients
 from popauthd.sources.push.http import Refused, Request, Requests, write_response
 from popauthd.sources.push.messages import read_report, sent_at
-from popauthd.text import Quiet
 
 log = logging.getLogger("popauthd.watch")
 

@@ -20,11 +20,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from popauthd.errors import ConfigError, StoreBrokenError, StoreError
+from popauthd.logs import Quiet
 from popauthd.model import Ignored, Login
 from popauthd.protocol import Bad, NeedMore
 from popauthd.serving.clients import Client, Clients
 from popauthd.sources.push.messages import HEARD, NO, OK, Push
-from popauthd.text import Quiet
 
 log = logging.getLogger("popauthd.watch")
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popauthd.address import canonical
-from popauthd.formats import Recogniser
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Login, Refusal
 from tests.support.corpus_samples import FILES, NOW, Sample, reading, samples
 

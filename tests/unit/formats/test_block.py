@@ -14,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from popauthd.formats import LINE_BYTES, Options, Recogniser, detect
+from popauthd.formats.framing import detect
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import LINE_BYTES, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal
 from tests.support.corpus_samples import NOW
 from tests.unit.formats.test_corpus import raw

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from popauthd import address, policy
-from popauthd.formats import REASONS, Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.reasons import REASONS
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd, Verdict
 from popauthd.policy import Limits, decide
 

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from popauthd.formats import FORMATS, REASONS, Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.reasons import REASONS
+from popauthd.formats.recogniser import Recogniser
+from popauthd.formats.servers import FORMATS
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import CORPUS, NOW, samples, word
 

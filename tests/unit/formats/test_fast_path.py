@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from popauthd.formats import Options, Recogniser, headers
+from popauthd.formats import headers
 from popauthd.formats.fast_path import Common
 from popauthd.formats.framing import Framer
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.formats.timestamps import Stamps
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import NOW

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from popauthd.formats import Options, Recogniser, detect
+from popauthd.formats.framing import detect
 from popauthd.formats.headers import SHAPES
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import CORPUS, NOW, samples
 from tests.unit.formats.test_dovecot import LINE, OTHER_HOST

@@ -10,7 +10,9 @@ import random
 
 import pytest
 
-from popauthd.formats import FORMATS, Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
+from popauthd.formats.servers import FORMATS
 from popauthd.model import Login
 from tests.support.corpus_samples import CORPUS, FILES, FRAMING, NOW, samples
 from tests.support.oracle import SERVERS, syslog

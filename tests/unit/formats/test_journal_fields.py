@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 AT = 1795467600

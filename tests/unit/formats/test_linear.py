@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.formats import Recogniser, detect
+from popauthd.formats.framing import detect
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Login
 from popauthd.policy.user_list import UserList
 from popauthd.protocol import CONTROL_BYTES, NEED_MORE, read_control, read_lookup

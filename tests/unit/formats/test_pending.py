@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
 from popauthd.formats.pending import LINK_SECONDS, REMEMBERED
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal
 from tests.support.corpus_samples import NOW
 

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from popauthd.formats import FORMATS, LINE_BYTES, Options, Recogniser, grammars, options
+from popauthd.formats import grammars, options
 from popauthd.formats.framing import Frame
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import LINE_BYTES, Recogniser
 from popauthd.formats.row import Came, Outcome
+from popauthd.formats.servers import FORMATS
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import NOW
 from tests.unit.formats.test_dovecot import END, LINE

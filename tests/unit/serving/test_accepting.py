@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from popauthd.logs import Quiet
 from popauthd.serving.accepting import Accepting
-from popauthd.text import Quiet
 from popauthd.watch.control import listen
 from tests.support.helpers import no_descriptor_left
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from popauthd.formats import REASONS
+from popauthd.formats.reasons import REASONS
 from popauthd.watch.alarm import FORMAT_REASONS, Alarm
 
 NOW = 1_795_467_600

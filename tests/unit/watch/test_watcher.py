@@ -15,7 +15,8 @@ import pytest
 from popauthd import clock as clocks
 from popauthd.address import network
 from popauthd.errors import SourceError, StoreBrokenError, StoreError
-from popauthd.formats import Options, Recogniser
+from popauthd.formats.options import Options
+from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Login
 from popauthd.policy import Limits
 from popauthd.sources import Chunk, Gap

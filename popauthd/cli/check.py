@@ -1,40 +1,35 @@
-"""check, list, status: questions that change nothing."""
+"""check: may an address relay, asked of the map as Exim asks, and what the books know of it."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from popauthd.address import keys, network, parse
-from popauthd.cli.common import Commands, PrivateError, ask_books, ask_watcher, client, map_has, settings
+from popauthd.cli.common import PrivateError, ask_books, client, map_has, settings
 from popauthd.config import Config
+from popauthd.config.limits import limits
 from popauthd.errors import StoreError
-from popauthd.formats import REASONS as FORMAT_REASONS
+from popauthd.formats.reasons import REASONS as FORMAT_REASONS
 from popauthd.policy import REASONS as POLICY_REASONS
 from popauthd.policy import Limits, never_reason
-from popauthd.store.books import Books, LoginRow
 from popauthd.text import length_of_time, safe, stamp
-from popauthd.watch.assembly import limits
+
+if TYPE_CHECKING:
+    from popauthd.store.books import Books, LoginRow
 
 MAY, MAY_NOT, TROUBLE = 0, 1, 2
 
 
-def add(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add this group's commands."""
-    check_parser = commands.add_parser(
-        "check", parents=[common], help="may ADDRESS relay, and why (exit 0 yes, 1 no, 2 trouble)"
-    )
-    check_parser.add_argument("address", metavar="ADDRESS")
-    check_parser.set_defaults(run=check, trouble=TROUBLE)
-    list_parser = commands.add_parser("list", parents=[common], help="every address that may relay now")
-    list_parser.add_argument("--json", action="store_true", help="one JSON array")
-    list_parser.set_defaults(run=list_addresses)
-    status_parser = commands.add_parser("status", parents=[common], help="how the running watcher is")
-    status_parser.add_argument("--json", action="store_true", help="one JSON object")
-    status_parser.set_defaults(run=status)
+def _check_arguments(parser: argparse.ArgumentParser, _common: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS")
+    parser.set_defaults(run=check, trouble=TROUBLE)
+
+
+ARGUMENTS = {"check": _check_arguments}
 
 
 def check(options: argparse.Namespace) -> int:
@@ -116,66 +111,3 @@ def login_line(row: LoginRow, revoked_at: int, now: int) -> str:
     else:
         state = f"{length_of_time(row.expires_at - now)} left"
     return f"{stamp(row.login_at)} {who} ({row.format}): {state}"
-
-
-def list_addresses(options: argparse.Namespace) -> int:
-    """Every address that may relay, with the time left and who opened it."""
-    now = int(time.time())
-    said = ask_books(settings(options), lambda books: listed(books, now))
-    found = []
-    for entry in said.splitlines():
-        address, expires_at, users = json.loads(entry)
-        found.append({"address": address, "expires_at": expires_at, "seconds_left": expires_at - now, "users": users})
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return 0
-    for one in sorted(found, key=lambda one: -int(one["seconds_left"])):
-        users = [safe(user) or "(by hand)" for user in one["users"][:5]]
-        print(f"{safe(one['address']):<39} {length_of_time(one['seconds_left']):>8}  {', '.join(users)}")
-    return 0
-
-
-def listed(books: Books, now: int) -> Iterator[str]:
-    """A line of JSON for each address that may relay: [address, expiry, [user, ...]]."""
-    with books.reading() as reading:
-        for address, expires_at in reading.published.all():
-            if expires_at > now:
-                users = [
-                    row.user
-                    for row in reading.logins.of(address)
-                    if row.expires_at > now and row.login_at > reading.revocations.latest_at(address, row.user)
-                ]
-                yield json.dumps([address, expires_at, users]) + "\n"
-
-
-def status(options: argparse.Namespace) -> int:
-    """What the running watcher says of itself. Exit 0 if all is well, 2 if it is degraded."""
-    reply = ask_watcher(options, command="status")
-    if options.json:
-        print(json.dumps(reply, indent=1))
-        return TROUBLE if reply["degraded"] else 0
-    print(f"popauthd {safe(reply['version'])}, pid {reply['pid']}: {safe(reply['degraded'], 400) or 'well'}")
-    if reply["dry_run"]:
-        print("dry_run: everything is counted, nothing is published, no address may relay")
-    print(f"addresses that may relay: {reply['addresses']}; logins held by open sessions: {reply['held']}")
-    for shared in reply["shared"]:
-        since = stamp(shared["since"])
-        print(f"shared address, not granted: {shared['address']}, {shared['users']} users, since {since}")
-    for source in reply["sources"]:
-        last = source.pop("last_login_at")
-        name = source.pop("name")
-        seen = f"last login {length_of_time(reply['now'] - last)} ago" if last else "no login seen since the start"
-        print(f"following {safe(name)}: {seen}")
-        state = [f"{key} {_told(key, value)}" for key, value in source.items() if value not in ("", None)]
-        print("  " + ", ".join(state))
-    for heard in reply.get("pushed", ()):
-        print(f"hearing {safe(heard['name'])} on {safe(heard['where'])}")
-    for note in reply["notes"]:
-        print(f"note: {safe(note, 400)}")
-    print("today: " + (", ".join(f"{name} {number}" for name, number in sorted(reply["today"].items())) or "nothing"))
-    return TROUBLE if reply["degraded"] else 0
-
-
-def _told(key: str, value: object) -> str:
-    """A value of a source's state for people: a time as a stamp, anything else as it is."""
-    return stamp(value) if key.endswith("_at") and isinstance(value, int) else safe(str(value))
