@@ -14,7 +14,7 @@ python=/usr/bin/python3
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 umask 022 # what is installed and made here is not for root alone, whatever umask root has
 
-demo_packages="python3 python3-lmdb python3-watchdog python3-pygtail dovecot-core dovecot-imapd dovecot-pop3d"
+demo_packages="python3 python3-lmdb python3-watchdog python3-pygtail python3-tomli-w dovecot-core dovecot-imapd dovecot-pop3d"
 policy=/usr/sbin/policy-rc.d
 policy_ours=no
 mounts_ours=

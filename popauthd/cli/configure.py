@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from popauthd import config
 from popauthd.cli.common import settings
 from popauthd.watch import push_sources
 from popauthd.watch.assembly import followed, recogniser, user_files
@@ -36,6 +35,7 @@ def check(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print every setting, defaults included."""
-    for key, value in config.shown(settings(options)):
-        print(f"{key} = {value}")
+    from popauthd.config.show import as_toml  # nobody else needs to write TOML
+
+    print(as_toml(settings(options)), end="")
     return 0

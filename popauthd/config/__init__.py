@@ -18,8 +18,6 @@ from popauthd.address import Network
 from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
 from popauthd.errors import ConfigError
 
-UNITS = {"_seconds": "s", "_ms": "ms"}
-
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
@@ -188,27 +186,6 @@ def _values(
         except ValueError as error:
             raise ConfigError(f'{where}: key "{row.key}": {value!r} {error}') from error
     return values
-
-
-def shown(config: Config) -> list[tuple[str, str]]:
-    """Every setting as (key, value in TOML), as it is in force, sources last. For `config show`."""
-    rows = [(row.key, _toml(getattr(config, row.field), row)) for row in SETTINGS]
-    for number, source in enumerate(config.sources, 1):
-        rows += [(f"source[{number}].{row.key}", _toml(getattr(source, row.field), row)) for row in SOURCE_SETTINGS]
-    return rows
-
-
-def _toml(value: object, row: Setting) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        unit = next((unit for ending, unit in UNITS.items() if row.field.endswith(ending)), "")
-        return f'"{value}{unit}"' if unit else str(value)
-    if isinstance(row.default, dict) and isinstance(value, tuple):
-        return "{" + ", ".join(f'"{net}" = "{seconds}s"' for net, seconds in value) + "}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def field_names() -> set[str]:

@@ -24,7 +24,8 @@ CHAPTERS = ROOT / "tests/package/booted"
 # What popauthd depends on is there from the start, as the machine has no network to fetch it from.
 BOOTED = (
     *INCLUDE, "systemd-sysv", "udev", "dbus", "initramfs-tools", "linux-image-cloud-amd64", "iproute2", "logrotate",
-    "autopkgtest", "dpkg-dev", "python3", "python3-lmdb", "python3-pygtail", "python3-systemd", "python3-watchdog",
+    "autopkgtest", "dpkg-dev", "python3", "python3-lmdb", "python3-pygtail", "python3-systemd",
+    "python3-tomli-w", "python3-watchdog",
 )  # fmt: skip
 DISK, MEMORY = "2600M", "1024"
 BOOT_SECONDS = 3000.0  # without hardware support, beside other work

@@ -238,7 +238,7 @@ def test_config_check_and_show(installation: Installation) -> None:
     assert str(installation.log).encode() in checked.stdout
     shown = installation.ctl("config", "show").stdout.decode()
     assert 'lifetime = "900s"' in shown
-    assert f'source[1].path = "{installation.log}"' in shown
+    assert f'[[source]]\ntype = "file"\npath = "{installation.log}"' in shown
 
 
 def test_what_was_written_while_stopped_is_caught_up(installation: Installation) -> None:

@@ -32,6 +32,7 @@ THIRD_PARTY = {
     "watchdog": {"sources/file"},
     "pygtail": {"sources/file"},
     "systemd": {"sources/journal"},
+    "tomli_w": {"config/show"},
 }
 # Core rooms: no I/O, no clock of their own.
 PURE = (
