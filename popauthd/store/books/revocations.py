@@ -7,7 +7,7 @@ revocation of each key counts, so the same one may come twice, late, or after a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv6Network
 
 from popauthd.address import keys as address_keys
@@ -58,13 +58,25 @@ class Revocations:
         return sum([*closed, *(self.revoke_address(one, now) for one in inside)])
 
     def _enter_at(self, revocation: Revocation, now: int) -> int:
-        before = self._published.count()
-        for key in _keys_of(revocation):
-            record = RevocationRecord(key, revocation.at)
-            if self._times.merge(record):
-                self.made.append(record)
-        self.close(now)
-        return before - self._published.count()
+        records = [RevocationRecord(key, revocation.at) for key in _keys_of(revocation)]
+        fresh = [record for record in records if self._times.merge(record)]
+        if not fresh:
+            return 0
+        self.made += fresh
+        stood = {row.address for row in self._rows_of(revocation) if self._published.expiry(row.address) is not None}
+        self._published.recompute_all(stood, now)
+        return sum(self._published.expiry(address) is None for address in stood)
+
+    def _rows_of(self, revocation: Revocation) -> Iterable[LoginRow]:
+        """The logins that are known and that a revocation may end."""
+        if revocation.user:
+            return self._rows.of_user(revocation.user)
+        if not revocation.address:
+            return self._rows.of()
+        known = [row for key in _address_keys(revocation.address) for row in self._rows.of(key)]
+        if revocation.address.endswith("/64"):
+            known += self._rows.within(IPv6Network(revocation.address))
+        return known
 
     def revoke_address(self, address: str, now: int, *, inside: bool = False) -> bool:
         """Revoke every login from an address up to now; True if it could relay until then.
@@ -127,6 +139,10 @@ def _keys_of(revocation: Revocation) -> list[bytes]:
         return user_revocations(revocation.user)
     if not revocation.address:
         return [b"*"]
-    if revocation.address.endswith("/64"):
-        return [address_revocation(revocation.address), site_revocation(revocation.address)]
-    return [address_revocation(key) for key in address_keys(revocation.address)]
+    inside = [site_revocation(revocation.address)] if revocation.address.endswith("/64") else []
+    return [*(address_revocation(key) for key in _address_keys(revocation.address)), *inside]
+
+
+def _address_keys(address: str) -> Sequence[str]:
+    """The keys that a revocation of an address, or of a /64, is about."""
+    return [address] if address.endswith("/64") else address_keys(address)
