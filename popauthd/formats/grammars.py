@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from popauthd.formats import ambiguity
@@ -92,17 +91,3 @@ class Grammars:
         if isinstance(outcome, Ignored):
             return outcome
         return Refusal("bad-stamp", user=outcome.user, format=outcome.format)
-
-
-def long_lines(gaps: Iterable[str], at_most: int) -> set[int]:
-    """Where the lines begin, in all gaps together, that are longer than `at_most`, and so too long to be read."""
-    starts: set[int] = set()
-    at = 0
-    for gap in gaps:
-        if len(gap) > at_most:
-            place = at
-            for line in gap.split("\n"):
-                starts.update({place} if len(line) > at_most else ())
-                place += len(line) + 1
-        at += len(gap)
-    return starts

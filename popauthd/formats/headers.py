@@ -1,4 +1,4 @@
-"""The shapes that what stands before the message can have: one row each, and the framings they belong to.
+"""The headers that can stand before the message: one row each, and the framing that each belongs to.
 
 Every pattern is anchored, made of bytes, and without nested repetition of the same characters.
 """

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from popauthd.formats import framing, headers, journal_fields, timestamps
 from popauthd.formats.fast_path import Common
 from popauthd.formats.framing import Frame
-from popauthd.formats.grammars import Grammars, long_lines
+from popauthd.formats.grammars import Grammars
 from popauthd.formats.options import Options, check
 from popauthd.formats.pending import Links
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
@@ -119,7 +119,7 @@ class Recogniser:
     def _between(self, gaps: list[str], now: int, written_after: int | None) -> list[tuple[int, Matter]]:
         """The events that matter in the gaps, in order, each with the number of its gap."""
         lines = "".join(gaps).encode("latin-1")
-        starts = sorted(self._grammars.stirring(lines) | long_lines(gaps, LINE_BYTES))
+        starts = sorted(self._grammars.stirring(lines) | _long_lines(gaps))
         if not starts:
             return []
         ends = list(itertools.accumulate(map(len, gaps)))
@@ -202,3 +202,17 @@ class Recogniser:
         if self._grammars.looks_like_login(raw.lower()):
             return Refusal("bad-record")
         return Ignored("other" if raw else "empty")
+
+
+def _long_lines(gaps: list[str]) -> set[int]:
+    """Where the lines begin, in all gaps together, that are too long to be read."""
+    starts: set[int] = set()
+    at = 0
+    for gap in gaps:
+        if len(gap) > LINE_BYTES:
+            place = at
+            for line in gap.split("\n"):
+                starts.update({place} if len(line) > LINE_BYTES else ())
+                place += len(line) + 1
+        at += len(gap)
+    return starts

@@ -106,7 +106,7 @@ class Ledger:
     @property
     def trouble(self) -> str:
         """What is wrong with the files, though the watcher goes on; "" if nothing is."""
-        return self._books.revocations.trouble or self._books.lost()
+        return self.revocations_trouble or self._books.lost()
 
     def check_readers(self) -> None:
         """Free the slots of readers of books and map that died, which would pin pages."""

@@ -26,7 +26,7 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 An address may relay while a login on it is newer than every revocation that applies and its expiry
 lies ahead, unless it is shared. An administrator's own grant is a login with an empty user name.
 A login's effective time is its stamp or, if that is earlier, when it was first seen; its stamp is what tells it
-from others. Books of an older schema are migrated when they are opened to be written (migrations.py).
+from others. Books of an older schema are migrated when they are opened to be written (migrations/).
 """
 
 from __future__ import annotations

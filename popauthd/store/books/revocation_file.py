@@ -30,7 +30,7 @@ FILE_BYTES = 256 << 20  # more than that is not ours
 
 
 class RevocationRecord(NamedTuple):
-    """Logins that `key` (see reading.py) names end if they began at or before `at`, epoch seconds.
+    """Logins that `key` (see rows.py) names end if they began at or before `at`, epoch seconds.
 
     ahead_seconds: how much later than `at` the latest of them was stamped.
     """
