@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.package]
 # What packaging/demo.sh would install, so that it needs no network; and what the unit tests need.
 INCLUDE = (
     "ca-certificates", "dovecot-imapd", "dovecot-pop3d", "exim4-daemon-light", "python3-lmdb", "python3-pygtail",
-    "python3-systemd", "python3-watchdog", "python3-pytest", "python3-hypothesis", "tzdata", "xz-utils", "zstd",
+    "python3-systemd", "python3-tomli-w", "python3-watchdog", "python3-pytest", "python3-hypothesis",
+    "tzdata", "xz-utils", "zstd",
 )  # fmt: skip
 # Whatever opens a map, counts the bytes of a large file, or reads and writes times.
 UNITS = (

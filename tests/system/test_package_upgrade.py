@@ -166,7 +166,7 @@ def after(machine: Machine, before: dict[str, int], debs: tuple[Path, Path]) -> 
     """What this version says when it has been started in the place of 0.1.0."""
     assert set(before) == GRANTED
     machine.stop()
-    machine.root.run("dpkg", "--force-confold", "-i", f"/tmp/{debs[1].name}")
+    machine.root.apt("-o", "Dpkg::Options::=--force-confold", "install", f"/tmp/{debs[1].name}")
     assert machine.root.run("dpkg-query", "-W", "-f", "${Version}", "popauthd") == __version__ != "0.1.0"
     machine.start()
     return machine.expiries()

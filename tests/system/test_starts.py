@@ -39,8 +39,8 @@ def identities(directory: Path, but: str = "") -> dict[str, tuple[int, int]]:
 def start_with_python(installation: Installation, python: str, probe_seconds: float = 240) -> subprocess.Popen[bytes]:
     """Start the watcher, in a process group of its own; `python` is what it runs to look at books and map."""
     code = (
-        "import sys; from popauthd import daemon, heal; sys.executable = sys.argv[1];"
-        "heal.PROBE_SECONDS = float(sys.argv[2]); sys.exit(daemon.main(['--config', sys.argv[3], 'watch']))"
+        "import sys; from popauthd import daemon; from popauthd.store import quarantine; sys.executable = sys.argv[1];"
+        "quarantine.PROBE_SECONDS = float(sys.argv[2]); sys.exit(daemon.main(['--config', sys.argv[3], 'watch']))"
     )
     with (installation.directory / "watch.err").open("ab") as errors:
         process = subprocess.Popen(
