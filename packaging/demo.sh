@@ -18,6 +18,7 @@ esac
 prepare
 # shellcheck disable=SC2086 # a list of names
 need $demo_packages
+[ "${1-}" = --once ] || need curl # for what it prints to try
 need_exim light
 # In place of this shell, so that a signal to it stops the servers at once.
 exec "$python" -B "$root/packaging/demo/demo.py" "$@"

@@ -1,7 +1,8 @@
 """What the package says of the settings, made from their rows: `from_settings.py conffile`, `... manual TEMPLATE`.
 
 conffile prints popauthd.toml with every key commented out at its default, below its sentence. manual prints the
-template with its lines @SETTINGS@ and @SOURCE_SETTINGS@ replaced by mdoc(7) lists. Run from the source tree.
+template with its lines @SETTINGS@, @SOURCE_SETTINGS@, @REASONS@ and @FORMATS@ replaced by mdoc(7) lists: of the
+settings, of what policy may have against a login, and of the servers. Run from the source tree.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from popauthd.formats.headers import SHAPES, SYSLOG
+from popauthd.formats.row import Format
+from popauthd.formats.servers import FORMATS
+from popauthd.reasons import LOGINS
 
 HEAD = """\
 # The configuration of popauthd, TOML. Every setting is here, commented out, with its default.
 # popauthd.toml(5) explains them; /usr/share/doc/popauthd/README.Debian is where to begin.
-# After a change: popauthctl config check && systemctl restart popauthd popauthd-lookup.service
+# After a change: popauthctl config check && systemctl reload popauthd
+# group, run_dir and state_dir need: systemctl restart popauthd popauthd-lookup.service
 # Lengths of time are written "15m", "90s", "100ms", or a number of seconds.
 """
 SOURCE_HEAD = """\
@@ -51,22 +57,56 @@ def escaped(text: str) -> str:
     )
 
 
-def listed(rows: Sequence[Setting]) -> Iterator[str]:
-    """The rows as an mdoc list."""
+def listed(items: Iterable[tuple[str, Sequence[str]]]) -> Iterator[str]:
+    """An mdoc list of words, each with its lines of text; a sentence ends its line."""
     yield ".Bl -tag -width Ds"
-    for row in rows:
-        yield f".It Ic {row.key}"
-        yield f"Default: {escaped(json.dumps(row.default))}"
-        yield ".br"
-        # a sentence ends its line
-        yield from re.split(r"(?<=[.?!]) (?=[A-Z])", escaped(row.sentence))
+    for word, lines in items:
+        yield f".It Ic {escaped(word)}"
+        for number, line in enumerate(lines):
+            if number:
+                yield ".br"
+            yield from re.split(r"(?<=[.?!]) (?=[A-Z])", escaped(line))
     yield ".El"
+
+
+def settings(rows: Sequence[Setting]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Each setting with its default and its sentence."""
+    for row in rows:
+        yield row.key, (f"Default: {json.dumps(row.default)}", row.sentence)
+
+
+def servers() -> Iterator[tuple[str, Sequence[str]]]:
+    """Each name that `formats` takes, with the servers it is of, the framings it is read in, and how it was proved."""
+    for name in dict.fromkeys(row.part_of for row in FORMATS):
+        rows = [row for row in FORMATS if row.part_of == name]
+        framings = [framing for row in rows for framing in read_in(row)]
+        real = ", ".join(row.real for row in rows if row.real)
+        proved = f"tested with the real server ({real})" if real else "tested with sample lines alone"
+        yield (
+            name,
+            (
+                f"{'; '.join(row.since for row in rows)}.",
+                f"framing: {', '.join(dict.fromkeys(framings))}; {proved}",
+            ),
+        )
+
+
+def read_in(row: Format) -> Iterator[str]:
+    """The framings in which a form of a login is read."""
+    if row.programs:
+        yield SYSLOG
+    yield from (shape.framing for shape in SHAPES if shape.own_format and shape.own_format == row.own)
 
 
 def manual(template: str) -> str:
     """The page with its lists."""
-    for mark, rows in (("@SETTINGS@", SETTINGS), ("@SOURCE_SETTINGS@", SOURCE_SETTINGS)):
-        template = template.replace(f"{mark}\n", "\n".join(listed(rows)) + "\n")
+    for mark, items in (
+        ("@SETTINGS@", settings(SETTINGS)),
+        ("@SOURCE_SETTINGS@", settings(SOURCE_SETTINGS)),
+        ("@REASONS@", ((word, [sentence]) for word, sentence in LOGINS.items())),
+        ("@FORMATS@", servers()),
+    ):
+        template = template.replace(f"{mark}\n", "\n".join(listed(items)) + "\n")
     return template
 
 

@@ -130,7 +130,10 @@ need_server() {
     mkdir -p "$fetched" "$server.new"
     cd "$fetched" || fail "cannot enter $fetched"
     wanted=$(apt-get -s -q -y -o APT::Install-Recommends=false install "$@" 2>>"$apt_log" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    # What this machine has already is needed there too.
     # shellcheck disable=SC2086 # a list of names
+    wanted=$(printf '%s\n' "$@" $wanted | sort -u)
+    # shellcheck disable=SC2086
     apt download $wanted
     cd "$root" || fail "cannot enter $root"
     for package in "$fetched"/*.deb; do

@@ -12,9 +12,7 @@ In a directory that root owns and others can write into, `look_in` looks as root
 from __future__ import annotations
 
 import errno
-import grp
 import os
-import pwd
 import resource
 import select
 import signal
@@ -23,8 +21,9 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
+from popauthd.accounts import Account, group_name, own_group, user_name
 from popauthd.errors import PopauthdError
 
 SILENT_SECONDS = 20  # a child that says nothing for so long is ended
@@ -39,28 +38,6 @@ class LookError(Exception):
     """It cannot be seen; the message says why, in a few words. exit_code: of the PopauthdError that it was, or 0."""
 
     exit_code = 0
-
-
-class Account(NamedTuple):
-    """A system user, by whose rights something is looked at. groups: the supplementary ones, by number."""
-
-    name: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...] = ()
-
-
-def account_of(group: str) -> Account:
-    """The user that a group belongs to: of the same name, or whose own group it is. Raises LookError."""
-    try:
-        gid = grp.getgrnam(group).gr_gid
-    except KeyError as error:
-        raise LookError(f"there is no group {group}") from error
-    users = sorted(pwd.getpwall(), key=lambda user: user.pw_name != group)
-    found = next((user for user in users if user.pw_gid == gid), None)
-    if found is None:
-        raise LookError(f"no user has the group {group} as its own")
-    return Account(found.pw_name, found.pw_uid, found.pw_gid)
 
 
 def may_become(account: Account) -> bool:
@@ -91,17 +68,11 @@ def look_in(directory: str, question: Callable[[], Iterable[str]]) -> str:
         found = os.fstat(place)
         owner = None
         if os.geteuid() == 0 and found.st_uid != 0:
-            owner = Account(user_name(found.st_uid), found.st_uid, _group_of(found.st_uid, found.st_gid))
+            group = own_group(found.st_uid)
+            owner = Account(user_name(found.st_uid), found.st_uid, found.st_gid if group is None else group)
         return _asked(owner, question, place)
     finally:
         os.close(place)
-
-
-def _group_of(uid: int, otherwise: int) -> int:
-    try:
-        return pwd.getpwuid(uid).pw_gid
-    except KeyError:
-        return otherwise
 
 
 def _asked(account: Account | None, pieces: Callable[[], Iterable[str]], place: int | None) -> str:
@@ -273,17 +244,7 @@ def modes(path: str) -> str:
     return f"{path} ({stat.filemode(found.st_mode)} {user_name(found.st_uid)}:{group_name(found.st_gid)})"
 
 
-def user_name(uid: int) -> str:
-    """The name of a user, or his number if he has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def group_name(gid: int) -> str:
-    """The name of a group, or its number if it has none."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+def modes_and_reason(path: str, reason: object) -> str:
+    """A path with its mode and owners, and why it cannot be used. A file that is missing is said to be so once."""
+    shown = modes(path)
+    return f"{path}: {reason}" if shown == f"{path} ({reason})" else f"{shown}: {reason}"

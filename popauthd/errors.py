@@ -69,6 +69,7 @@ class Stopped(Exception):
     """No error: this process was told to stop before it had started wholly."""
 
 
+_NOT_NOW = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 _WRONG_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, None}
 
@@ -83,3 +84,14 @@ def in_the_way(what: str, error: OSError) -> PopauthdError:
     if error.errno in _NO_RIGHT:
         return ForbiddenError(message)
     return ConfigError(message) if error.errno in _WRONG_PLACE else StoreError(message)
+
+
+def unreadable(what: str, error: OSError) -> ConfigError:
+    """The error of a file of the configuration that cannot be read.
+
+    It ends a process with 78, after which systemd does not start it again; with 74 if the next start may read it.
+    """
+    found = ConfigError(f"{what}: cannot be read: {error.strerror}")
+    if error.errno in _NOT_NOW:
+        found.exit_code = StoreError.exit_code
+    return found

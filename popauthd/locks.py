@@ -79,6 +79,10 @@ class Places:
         """What is at `path` now is ours."""
         self._mine[path] = file_marks.at(path)
 
+    def give_up(self, path: str) -> None:
+        """What is at `path` is not ours any more."""
+        self._mine.pop(path, None)
+
     def lost(self) -> str:
         """The first path where something else or nothing is now, or ""."""
         now = time.monotonic()

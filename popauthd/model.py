@@ -5,7 +5,7 @@ Times named `..._at` are epoch seconds UTC. Addresses are canonical text (see `p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,29 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A login that failed. It grants nothing, whatever is in it: it only helps to explain a "no".
+
+    address: canonical. user: what the client gave for a user name, which may be anything; "" if the line names none.
+    why: a key of popauthd.reasons.FAILED.
+    """
+
+    at: int
+    address: str
+    user: str = ""
+    why: str = "password"
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
-    """A line that has nothing to do with a login, or says that one failed. Not counted by reason."""
+    """A line that has nothing to do with a login, or says that one failed. Not counted by reason.
+
+    failed: who failed to log in from where, if the line tells; it is no part of the verdict.
+    """
 
     reason: str
     format: str = ""
+    failed: Failure | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +115,20 @@ class Grant:
         return self.login_at + self.ahead_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class SharedAddress:
+    """An address that many users log in from. It is not granted before `until`; 0 if it is no longer shared.
+
+    since: when it was found to be shared. Both are epoch seconds UTC.
+    """
+
+    address: str
+    since: int
+    until: int
+    users: int
+
+
 Event = Login | SessionEnd | Refusal | Ignored  # what a line tells
-AnyEvent = Event | Revocation  # what the intake takes
+Matter = Login | SessionEnd | Refusal | Failure  # what of it the watcher must know
+AnyEvent = Event | Failure | Revocation  # what the intake takes
 Verdict = Grant | SessionEnd | Refusal | Ignored

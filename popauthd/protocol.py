@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from popauthd import address
 
@@ -26,8 +26,7 @@ class NeedMore:
     """The request is not whole yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """A whole lookup request; `address` is canonical."""
 
     address: str

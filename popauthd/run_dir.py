@@ -6,18 +6,18 @@ Nothing in it is touched before the lock is ours: the other process goes on, wit
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from popauthd.accounts import give_to_group
 from popauthd.config import Config
 from popauthd.errors import ConfigError, ForbiddenError, StoreError, in_the_way
 from popauthd.locks import Places, hold, listens
+from popauthd.serving.unix_socket import listen
 from popauthd.systemd import handed_over
-from popauthd.watch.control import listen
 
 
 def prepare(settings: Config) -> None:
@@ -29,8 +29,8 @@ def prepare(settings: Config) -> None:
         # Made aside and renamed: the other part, started at the same moment, never sees it half made.
         directory.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f"{directory.name}.", dir=directory.parent))
-        with contextlib.suppress(KeyError, PermissionError):
-            os.chown(fresh, -1, grp.getgrnam(settings.group).gr_gid)
+        with contextlib.suppress(PermissionError):
+            give_to_group(fresh, settings.group)
         fresh.chmod(0o2750)
         try:
             fresh.rename(directory)
@@ -40,6 +40,28 @@ def prepare(settings: Config) -> None:
                 raise
     except OSError as error:
         raise in_the_way(f"run_dir {directory}: cannot be made", error) from error
+
+
+def hand_over(settings: Config) -> None:
+    """Give run_dir, and what Exim reads in it, to a group that has come since it was made.
+
+    Raises StoreError if this user may not: systemd makes run_dir as root before a new start.
+    """
+    paths = (
+        settings.run_dir,
+        settings.map_path,
+        settings.host_list_path,
+        settings.lookup_path,
+        settings.configured_path,
+    )
+    try:
+        for path in filter(os.path.exists, paths):
+            give_to_group(path, settings.group)
+        Path(settings.run_dir).chmod(0o2750)
+    except OSError as error:
+        raise StoreError(
+            f"there is a group {settings.group} now; ending, so that a new start gives it run_dir ({error.strerror})"
+        ) from error
 
 
 @contextlib.contextmanager

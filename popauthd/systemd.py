@@ -29,10 +29,18 @@ class Supervisor:
         # Three times in each period: one that is late or lost does no harm.
         self._every_seconds = int(microseconds) / 3e6 if ours and microseconds.isdecimal() else 0.0
         self._alive_at = 0.0
+        self._status = ""
 
     def ready(self, status: str) -> None:
         """The service is up."""
+        self._status = status
         self._tell(f"READY=1\nSTATUS={status}")
+
+    def say(self, status: str) -> None:
+        """What `systemctl status` shows of the service; sent only when it has changed."""
+        if status != self._status:
+            self._status = status
+            self._tell(f"STATUS={status}")
 
     def stopping(self) -> None:
         """The service is going down, as it should."""

@@ -34,6 +34,11 @@ def length_of_time(seconds: int) -> str:
     return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"
 
 
+def ago(seconds: int) -> str:
+    """How long ago something was: `just now`, `2m 3s ago`."""
+    return f"{length_of_time(seconds)} ago" if seconds > 0 else "just now"
+
+
 def stamp(at: int) -> str:
     """Epoch seconds as local time with its offset, nearly as `date -Is` prints it; `@seconds` if there is none.
 

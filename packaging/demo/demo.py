@@ -24,6 +24,7 @@ from tests.servers.fakes import Sink
 from tests.servers.place import Place, ServerError, wait_for
 from tests.servers.popauthd import Popauthd
 
+ROOT = Path(__file__).resolve().parents[2]
 LIFETIME_SECONDS = 10
 OTHER = "127.0.0.200"
 WORDS = {
@@ -76,7 +77,8 @@ def expired(client: str, popauthd: Popauthd) -> tuple[bool, str]:
     """The grant runs out by itself."""
     begun = time.monotonic()
     wait_for(lambda: not popauthd.may_relay(client), "the expiry", LIFETIME_SECONDS + 5)
-    return True, f"{time.monotonic() - begun:.0f} seconds later"
+    seconds = round(time.monotonic() - begun)
+    return True, f"{seconds} second{'' if seconds == 1 else 's'} later"
 
 
 def show(steps: Steps, way: str, exim: Exim, dovecot: Dovecot, popauthd: Popauthd, sink: Sink) -> None:
@@ -96,20 +98,31 @@ def show(steps: Steps, way: str, exim: Exim, dovecot: Dovecot, popauthd: Popauth
         steps.step(f"{client} may not relay any more", partial(refused, client, exim))
 
 
+def to_try(dovecot: Dovecot, popauthd: Popauthd, exim: Exim) -> list[str]:
+    """Commands for a second terminal, as root in the source tree; tests/system/test_documents.py runs them."""
+    client = "127.0.0.77"
+    control = f"{sys.executable} -m popauthd.cli --config {popauthd.config}"
+    return [
+        f"curl --interface {client} pop3://127.0.0.1:{dovecot.ports['pop3']} --user {USER}:{PASSWORD}",
+        f"curl --interface {client} smtp://127.0.0.1:{exim.port} --mail-from {USER} --mail-rcpt {REMOTE} -T README.md",
+        f"{control} list",
+        f"{control} grant 127.0.0.78 --for 5m",
+        f"{control} check 127.0.0.78",
+        f"tail -f {dovecot.log}",
+    ]
+
+
 def stay(dovecot: Dovecot, popauthd: Popauthd, exims: dict[str, Exim]) -> None:
     """Say what to try, and wait for Ctrl-C or SIGTERM."""
-    socket_port = exims["socket"].port
-    control = f"python3 -m popauthd.cli --config {popauthd.config}"
     print(
         f"""
 The servers stay up until Ctrl-C. Dovecot: POP3 port {dovecot.ports["pop3"]}, IMAP port {dovecot.ports["imap"]}.
-Exim: {", ".join(f"{way} port {exim.port}" for way, exim in exims.items())}. Try:
-  curl --interface 127.0.0.77 pop3://127.0.0.1:{dovecot.ports["pop3"]} --user {USER}:{PASSWORD}
-  curl --interface 127.0.0.77 smtp://127.0.0.1:{socket_port} --mail-from {USER} --mail-rcpt {REMOTE} -T /etc/hostname
-  {control} list
-  {control} check 127.0.0.77
-  {control} grant 127.0.0.78 --for 5m
-  tail -f {dovecot.log}""",
+Exim: {", ".join(f"{way} port {exim.port}" for way, exim in exims.items())}.
+A login counts for {LIFETIME_SECONDS} seconds: send before they are over, and again after them.
+Try in a second terminal, as root:
+  cd {ROOT}""",
+        *to_try(dovecot, popauthd, exims["socket"]),
+        sep="\n  ",
         flush=True,
     )
     with contextlib.suppress(KeyboardInterrupt):

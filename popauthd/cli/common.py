@@ -8,20 +8,33 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from popauthd import address, config, control_client
 from popauthd.as_user import LookError, look_in, shared
-from popauthd.control_client import map_expiry
-from popauthd.errors import PopauthdError, StoreError, UnavailableError, UsageError
+from popauthd.control_client import map_expiries
+from popauthd.errors import ConfigError, ForbiddenError, StoreError, UnavailableError, UsageError
 from popauthd.text import safe
 
 if TYPE_CHECKING:
     from popauthd.store.books import Books
 
+T = TypeVar("T")
+
 NOT_THERE = "not there; is the watcher running? Start it with: systemctl start popauthd"
+
+
+RED, GREEN, YELLOW = "31", "32", "33"
+
+
+def coloured(text: str, colour: str) -> str:
+    """The text in a colour, "" for none, where standard output is a terminal that wants it (https://no-color.org)."""
+    if not colour or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 class PrivateError(StoreError):
@@ -33,11 +46,25 @@ def settings(options: argparse.Namespace) -> config.Config:
     return config.load(options.config)
 
 
-def client(text: str) -> str:
-    """A canonical address from the command line. Raises UsageError."""
+def asked(options: argparse.Namespace, question: Callable[[str], T]) -> T:
+    """What `question` makes of the running watcher's control socket; also where the file is wrong by now.
+
+    Raises ConfigError if the file is wrong and no watcher answers.
+    """
+    try:
+        return question(settings(options).control_path)
+    except ConfigError as wrong:
+        try:
+            return question(config.Config(run_dir=config.run_dir(options.config)).control_path)
+        except (UnavailableError, ForbiddenError):
+            raise wrong from None
+
+
+def client(text: str, hint: str = "") -> str:
+    """A canonical address from the command line. Raises UsageError, with the hint at its end."""
     canonical = address.canonical(text)
     if canonical is None:
-        raise UsageError(f"{safe(text)} is not an IPv4 or IPv6 address")
+        raise UsageError(f"{safe(text)} is not an IPv4 or IPv6 address{hint}")
     return canonical
 
 
@@ -71,10 +98,10 @@ def _opened(name: str) -> Books:
     return Books(name, readonly=True)
 
 
-def map_has(loaded: config.Config, wanted: str) -> int | None:
-    """What the relay map has for an address. Raises StoreError."""
+def map_has(loaded: config.Config, wanted: Sequence[str]) -> list[int]:
+    """What the relay map has for these addresses; 0 for nothing. Raises StoreError."""
     with _told("relay map", loaded.map_path):
-        return map_expiry(loaded.map_path, wanted)
+        return [expires_at or 0 for expires_at in map_expiries(loaded.map_path, wanted)]
 
 
 @contextlib.contextmanager
@@ -90,7 +117,7 @@ def _told(what: str, path: str) -> Iterator[None]:
             said = NOT_THERE
         failed = StoreError(f"{what} {path}: {said}")
         if said == "Permission denied":
-            failed = PrivateError(f"{what} {path}: private; run this as root (sudo popauthctl ...)")
+            failed = PrivateError(f"{what} {path}: private; needs root (sudo popauthctl ...)")
         if "signal SIGBUS" in said or "signal SIGSEGV" in said:
             failed = StoreError(f"{what} {path}: damaged ({said}); restart popauthd, which makes it anew")
         failed.exit_code = error.exit_code or failed.exit_code
@@ -101,8 +128,5 @@ def ask_watcher(options: argparse.Namespace, **request: object) -> dict[str, Any
     """Ask the running watcher; its refusal is raised as the error it names."""
     reply = control_client.ask_watcher(settings(options).control_path, **request)
     if "error" in reply:
-        error = PopauthdError(safe(reply["error"], 400))
-        code = reply.get("exit_code")
-        error.exit_code = code if isinstance(code, int) and 0 < code < 126 else UnavailableError.exit_code
-        raise error
+        raise control_client.refusal(reply)
     return reply

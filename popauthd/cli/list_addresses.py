@@ -34,6 +34,8 @@ def list_addresses(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=1))
         return 0
+    if not found:
+        print("no address may relay now")
     for one in sorted(found, key=lambda one: -int(one["seconds_left"])):
         users = [safe(user) or "(by hand)" for user in one["users"][:5]]
         print(f"{safe(one['address']):<39} {length_of_time(one['seconds_left']):>8}  {', '.join(users)}")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 
-from popauthd.cli.common import ask_watcher
-from popauthd.text import length_of_time, safe, stamp
+from popauthd.cli.common import GREEN, RED, YELLOW, asked, coloured
+from popauthd.control_client import ask_status
+from popauthd.counters import COUNTERS
+from popauthd.status import PRESENT, FileStatus, JournalStatus, Status, to_json
+from popauthd.text import ago, safe, stamp
 
 WELL, DEGRADED = 0, 2
 
@@ -21,32 +25,60 @@ ARGUMENTS = {"status": _status_arguments}
 
 def status(options: argparse.Namespace) -> int:
     """What the running watcher says of itself. Exit 0 if all is well, 2 if it is degraded."""
-    reply = ask_watcher(options, command="status")
+    found = asked(options, ask_status)
     if options.json:
-        print(json.dumps(reply, indent=1))
-        return DEGRADED if reply["degraded"] else WELL
-    print(f"popauthd {safe(reply['version'])}, pid {reply['pid']}: {safe(reply['degraded'], 400) or 'well'}")
-    if reply["dry_run"]:
-        print("dry_run: everything is counted, nothing is published, no address may relay")
-    print(f"addresses that may relay: {reply['addresses']}; logins held by open sessions: {reply['held']}")
-    for shared in reply["shared"]:
-        since = stamp(shared["since"])
-        print(f"shared address, not granted: {shared['address']}, {shared['users']} users, since {since}")
-    for source in reply["sources"]:
-        last = source.pop("last_login_at")
-        name = source.pop("name")
-        seen = f"last login {length_of_time(reply['now'] - last)} ago" if last else "no login seen since the start"
-        print(f"following {safe(name)}: {seen}")
-        state = [f"{key} {_told(key, value)}" for key, value in source.items() if value not in ("", None)]
-        print("  " + ", ".join(state))
-    for heard in reply.get("pushed", ()):
-        print(f"hearing {safe(heard['name'])} on {safe(heard['where'])}")
-    for note in reply["notes"]:
-        print(f"note: {safe(note, 400)}")
-    print("today: " + (", ".join(f"{name} {number}" for name, number in sorted(reply["today"].items())) or "nothing"))
-    return DEGRADED if reply["degraded"] else WELL
+        print(json.dumps(to_json(found), indent=1))
+    else:
+        for line in lines(found):
+            print(line)
+    return DEGRADED if found.degraded else WELL
 
 
-def _told(key: str, value: object) -> str:
-    """A value of a source's state for people: a time as a stamp, anything else as it is."""
-    return stamp(value) if key.endswith("_at") and isinstance(value, int) else safe(str(value))
+def lines(found: Status) -> Iterator[str]:
+    """The status for people, a line each."""
+    how = "degraded" if found.degraded else "well, with warnings" if found.conditions else "well"
+    colour = RED if found.degraded else YELLOW if found.conditions else GREEN
+    yield f"popauthd {safe(found.version)}, pid {found.pid}: {coloured(how, colour)}"
+    for one in found.conditions:
+        yield f"{one.severity} {one.word}, since {stamp(one.since)}: {safe(one.text, 400)}"
+        yield f"  what to do: {one.advice}"
+    if found.dry_run:
+        yield "dry_run: everything is counted, nothing is published, no address may relay"
+    yield f"addresses that may relay: {found.addresses}; logins held by open sessions: {found.held}"
+    for shared in found.shared:
+        since = stamp(shared.since)
+        yield f"shared address, not granted: {safe(shared.address)}, {shared.users} users, since {since}"
+    for source in found.sources:
+        last = source.last_login_at
+        seen = f"last login {ago(found.now - last)}" if last else "no login seen since the start"
+        yield f"following {safe(source.name)}: {seen}"
+        yield f"  {', '.join(_state(source.state, found.now))}"
+    for pushed in found.pushed:
+        yield f"hearing {safe(pushed.name)} on {safe(pushed.where)}"
+    for note in found.notes:
+        yield f"note: {safe(note, 400)}"
+    yield "today:" if found.today else "today: nothing"
+    for name, number in sorted(found.today.items()):
+        yield f"  {safe(name)} {number}: {COUNTERS.get(name, 'counted by another version of popauthd.')}"
+
+
+def _state(state: FileStatus | JournalStatus, now: int) -> Iterator[str]:
+    """How far a log is read, in words."""
+    if state.status != PRESENT:
+        yield safe(f"{state.status}: {state.why}" if state.why else state.status, 400)
+    if state.behind:
+        yield f"{state.behind_text} behind"
+    elif state.status == PRESENT:
+        yield "read to its end" if state.at_end_at is not None else "nothing read yet"
+    if state.last_read_at is not None:
+        yield f"last read {ago(now - state.last_read_at)} ({stamp(state.last_read_at)})"
+    if isinstance(state, JournalStatus):
+        if state.dropped_messages:
+            yield f"journald has suppressed {state.dropped_messages} messages"
+        return
+    if state.reading is not None and state.reading != state.path:
+        yield f"reading {safe(state.reading)}"
+    if state.old_files:
+        yield f"rotated files watched for late lines: {state.old_files}"
+    if state.long_lines:
+        yield f"lines too long to be read: {state.long_lines}"

@@ -6,138 +6,74 @@ would be right. Without a file everything has its default.
 
 from __future__ import annotations
 
-import difflib
+import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from popauthd import CONFIGURATION
-from popauthd.address import Network
-from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
-from popauthd.errors import ConfigError
+from popauthd.as_user import read_plain
+from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Config, Setting, SourceConfig
+from popauthd.errors import ConfigError, unreadable
+
+__all__ = ["Config", "Loaded", "SourceConfig", "from_mapping", "load", "read", "run_dir"]
+
+FILE_BYTES = 1 << 20
+_RUN_DIR = re.compile(r"""^\s*run_dir\s*=\s*["'](/[^"']*)["']""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class SourceConfig:
-    """One [[source]] table; the fields are the rows of SOURCE_SETTINGS."""
+class Loaded:
+    """A configuration and where it is from. digest: SHA-256 of the file, "" where there is none."""
 
-    type: str
     path: str
-    framing: str
-    timezone: str
-    timestamp: str
-    hostnames: tuple[str, ...]
-    programs: tuple[str, ...]
-    formats: tuple[str, ...]
-    proxy_lines: bool
-
-    @property
-    def name(self) -> str:
-        """What the source is called in logs, status and books."""
-        return self.path or self.type
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """The whole configuration; the fields are the rows of SETTINGS and `sources` as given in the file."""
-
-    lifetime_seconds: int
-    future_seconds: int
-    never: tuple[Network, ...]
-    own_addresses: tuple[Network, ...]
-    lifetime_by_network: tuple[tuple[Network, int], ...]
-    proxies: tuple[Network, ...]
-    always: tuple[Network, ...]
-    protocols: tuple[str, ...]
-    require_tls: bool
-    refuse_mechanisms: tuple[str, ...]
-    users_file: str
-    deny_users: str
-    shared_users: int
-    ipv6_prefix: int
-    hold_sessions: bool
-    hold_at_most_seconds: int
-    ask_doveadm: bool
-    dry_run: bool
-    post_login: bool
-    push_users: tuple[str, ...]
-    auth_policy_listen: str
-    auth_policy_secret_file: str
-    grant_loopback: bool
-    hold_no_ms: int
-    host_list: bool
-    history_seconds: int
-    group: str
-    run_dir: str
-    state_dir: str
-    sources: tuple[SourceConfig, ...]
-
-    @property
-    def pushed(self) -> bool:
-        """Whether Dovecot itself tells of logins, in one way or both."""
-        return self.post_login or bool(self.auth_policy_listen)
-
-    @property
-    def map_path(self) -> str:
-        """The relay map, an LMDB file."""
-        return f"{self.run_dir}/relay.mdb"
-
-    @property
-    def lookup_path(self) -> str:
-        """The responder's socket."""
-        return f"{self.run_dir}/lookup.sock"
-
-    @property
-    def watch_lock_path(self) -> str:
-        """What the watcher holds while it runs in run_dir."""
-        return f"{self.run_dir}/watch.lock"
-
-    @property
-    def respond_lock_path(self) -> str:
-        """What the responder holds while it runs in run_dir."""
-        return f"{self.run_dir}/respond.lock"
-
-    @property
-    def control_path(self) -> str:
-        """The watcher's control socket."""
-        return f"{self.run_dir}/control.sock"
-
-    @property
-    def push_path(self) -> str:
-        """The socket where Dovecot's post-login script tells of logins."""
-        return f"{self.run_dir}/push.sock"
-
-    @property
-    def host_list_path(self) -> str:
-        """The generated host list."""
-        return f"{self.run_dir}/relay-hosts"
-
-    @property
-    def books_path(self) -> str:
-        """The books, a private LMDB file."""
-        return f"{self.state_dir}/books.mdb"
+    config: Config
+    digest: str
 
 
 def load(path: str | None) -> Config:
+    """The configuration in `path`, or in CONFIGURATION if that exists, or the defaults. Raises ConfigError."""
+    return _read(path)[1]
+
+
+def read(path: str | None) -> Loaded:
     """Read the configuration from `path`, or from CONFIGURATION if that exists, or take the defaults.
 
     Raises ConfigError for anything that is wrong with the file or its contents.
     """
-    if path is None:
-        if not Path(CONFIGURATION).exists():
-            return from_mapping({}, "built-in defaults")
-        path = CONFIGURATION
+    import hashlib  # commands that ask nothing of the watcher are quicker without it
+
+    where, found, raw = _read(path)
+    return Loaded(where, found, "" if raw is None else hashlib.sha256(raw).hexdigest())
+
+
+def _read(path: str | None) -> tuple[str, Config, bytes | None]:
+    """The file's name, what it says, and its bytes; None where there is no file. Raises ConfigError."""
+    where = path or CONFIGURATION
     try:
-        raw = Path(path).read_bytes()
+        raw = b"" if where == os.devnull else read_plain(where, FILE_BYTES)  # that one is asked for by who wants none
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        if path is None and isinstance(error, FileNotFoundError):
+            return where, from_mapping({}, "built-in defaults"), None
+        raise unreadable(where, error) from error
     try:
         table = tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return from_mapping(table, path)
+    except ValueError as error:  # also of a number with too many digits
+        raise ConfigError(f"{where}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: not valid TOML: nested too deeply") from error
+    return where, from_mapping(table, where), raw
+
+
+def run_dir(path: str | None) -> str:
+    """Where the watcher runs by this file, as far as can be told though the file is wrong."""
+    try:
+        found = _RUN_DIR.search(read_plain(path or CONFIGURATION, FILE_BYTES).decode("utf-8", "replace"))
+    except OSError:
+        found = None
+    return found[1] if found else Config().run_dir
 
 
 def from_mapping(table: Mapping[str, Any], where: str) -> Config:
@@ -154,40 +90,37 @@ def from_mapping(table: Mapping[str, Any], where: str) -> Config:
     return Config(**values, sources=sources)
 
 
-def plain_source(**values: str) -> SourceConfig:
-    """A source that no [[source]] table describes: every default but the values given."""
-    return SourceConfig(**_values(values, SOURCE_SETTINGS, "default"))
-
-
 def _source(table: Mapping[str, Any], where: str) -> SourceConfig:
-    values = _values(table, SOURCE_SETTINGS, where)
-    if not values["path"] and values["type"] == "file":
+    source = SourceConfig(**_values(table, SOURCE_SETTINGS, where))
+    if not source.path and source.type == "file":
         raise ConfigError(f'{where}: key "path": missing; name the log file, such as "/var/log/mail.log"')
-    return SourceConfig(**values)
+    return source
 
 
 def _values(
     table: Mapping[str, Any], rows: Sequence[Setting], where: str, extra: tuple[str, ...] = ()
 ) -> dict[str, Any]:
+    """What the table gives, by the name of the field."""
     known = [row.key for row in rows]
     for key in table:
         if key not in known:
+            import difflib  # for a file that is wrong alone
+
             near = difflib.get_close_matches(key, [*known, *extra], 1)
             hint = f'did you mean "{near[0]}"?' if near else "known keys are " + ", ".join([*known, *extra])
             raise ConfigError(f'{where}: key "{key}": unknown; {hint}')
     values: dict[str, Any] = {}
     for row in rows:
-        value = table.get(row.key, row.default)
-        if value == row.default == "":  # nothing given, whatever the kind
-            values[row.field] = ""
-            continue
-        try:
-            values[row.field] = row.read(value)
-        except ValueError as error:
-            raise ConfigError(f'{where}: key "{row.key}": {value!r} {error}') from error
+        if row.key in table:
+            try:
+                values[row.field] = row.read(table[row.key])
+            except ValueError as error:
+                raise ConfigError(f'{where}: key "{row.key}": {_written(table[row.key])} {error}') from error
     return values
 
 
-def field_names() -> set[str]:
-    """The fields that rows must fill; tests hold the two together."""
-    return {field.name for field in fields(Config)} - {"sources"}
+def _written(value: object) -> str:
+    """A value as it is written in the file, or nearly so."""
+    import json  # for a file that is wrong alone
+
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from popauthd.config import Config
-from popauthd.policy import Limits
+from popauthd.policy.limits import Limits
 
 
 def limits(settings: Config) -> Limits:
-    """What policy needs of the configuration, the lists of users left out (see UserFiles)."""
-    names = {field.name for field in fields(Limits)} & {field.name for field in fields(settings)}
-    return Limits(**{name: getattr(settings, name) for name in names})
+    """The settings that policy asks for, without the lists of users (see UserFiles)."""
+    return Limits(
+        lifetime_seconds=settings.lifetime_seconds,
+        future_seconds=settings.future_seconds,
+        never=settings.never,
+        own_addresses=settings.own_addresses,
+        grant_loopback=settings.grant_loopback,
+        lifetime_by_network=settings.lifetime_by_network,
+        proxies=settings.proxies,
+        always=settings.always,
+        protocols=settings.protocols,
+        require_tls=settings.require_tls,
+        refuse_mechanisms=settings.refuse_mechanisms,
+        ipv6_prefix=settings.ipv6_prefix,
+    )

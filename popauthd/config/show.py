@@ -1,31 +1,31 @@
-"""The configuration written as TOML again, as it is in force, defaults included. For `popauthctl config show`."""
+"""The configuration written as TOML again, defaults included. For `popauthctl config show`."""
 
 from __future__ import annotations
 
 import tomli_w
 
-from popauthd.config import Config
+from popauthd.config import Config, SourceConfig
 from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from popauthd.config.written import plain
 
-UNITS = {"_seconds": "s", "_ms": "ms"}
+
+def as_table(config: Config, *, changed: bool = False) -> dict[str, object]:
+    """The settings by their keys, as they stand in the file. changed: without those that are the default."""
+    table = _rows(config, Config(), SETTINGS, changed=changed)
+    sources = [_rows(one, SourceConfig(), SOURCE_SETTINGS, changed=changed) for one in config.sources]
+    return {**table, "source": sources} if sources else table
 
 
-def as_toml(config: Config) -> str:
+def as_toml(table: dict[str, object]) -> str:
     """What `popauthd.config.load` reads as the same configuration."""
-    table: dict[str, object] = {row.key: _value(getattr(config, row.field), row) for row in SETTINGS}
-    sources = [{row.key: _value(getattr(one, row.field), row) for row in SOURCE_SETTINGS} for one in config.sources]
-    return tomli_w.dumps({**table, "source": sources} if sources else table)
+    return tomli_w.dumps(table)
 
 
-def _value(value: object, row: Setting) -> object:
-    """A value as it stands in the file; a length of time has its unit."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        unit = next((unit for ending, unit in UNITS.items() if row.field.endswith(ending)), "")
-        return f"{value}{unit}" if unit else value
-    if isinstance(row.default, dict) and isinstance(value, tuple):
-        return {str(net): f"{seconds}s" for net, seconds in value}
-    if isinstance(value, tuple):
-        return [str(item) for item in value]
-    return str(value)
+def _rows(
+    config: Config | SourceConfig, default: Config | SourceConfig, rows: tuple[Setting, ...], *, changed: bool
+) -> dict[str, object]:
+    return {
+        row.key: plain(getattr(config, row.field), row)
+        for row in rows
+        if not changed or getattr(config, row.field) != getattr(default, row.field)
+    }

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from popauthd import address
 
 UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+SMTP_BYTES = 400  # a line of SMTP has at most 512
 MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
+SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 
 
@@ -65,11 +67,24 @@ def text(value: object) -> str:
     return value
 
 
-def path(value: object) -> str:
+def smtp_text(value: object) -> str:
+    """Read what an SMTP server may say: one line of visible characters, in any language; empty for none."""
+    line = text(value)
+    if not line.isprintable() or line != line.strip() or len(line.encode("utf-8", "surrogateescape")) > SMTP_BYTES:
+        raise ValueError(f"must be one line of text, of at most {SMTP_BYTES} bytes, without spaces around it")
+    return line
+
+
+def absolute_path(value: object) -> str:
     """Read an absolute path."""
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise ValueError('must be an absolute path in quotes, such as "/var/log/mail.log"')
     return value
+
+
+def absolute_path_or_none(value: object) -> str:
+    """Read an absolute path, or empty text for none."""
+    return "" if value == "" else absolute_path(value)
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -164,3 +179,13 @@ def lifetimes(value: object) -> tuple[tuple[address.Network, int], ...]:
     if len({net for net, _seconds in rows}) != len(rows):
         raise ValueError("names a network twice")
     return tuple(sorted(rows, key=lambda row: -row[0].prefixlen))
+
+
+def services(value: object) -> tuple[tuple[str, str], ...]:
+    """Read a table of name or port = "imap" or "pop3"."""
+    if not isinstance(value, dict):
+        raise ValueError('must be a table of services, such as { imapmail = "imap", 10110 = "pop3" }')  # noqa: TRY004
+    for name, protocol in value.items():
+        if not SERVICE.fullmatch(name) or protocol not in ("imap", "pop3"):
+            raise ValueError(f'has {name!r} = {protocol!r}; write a name or a port, and "imap" or "pop3"')
+    return tuple(value.items())

@@ -1,6 +1,6 @@
-"""Proves the installed system: a table of checks, each one line with what to do if it fails."""
+"""Proves the installed system: a list of checks, each one line with what to do if it fails."""
 
-from popauthd.doctor.context import FAIL, OK, SKIP, Paths, Result, Visit
-from popauthd.doctor.table import examine
+from popauthd.doctor.checks import Paths, examine
+from popauthd.doctor.verdicts import FAIL, OK, SKIP, WARN, Result
 
-__all__ = ["FAIL", "OK", "SKIP", "Paths", "Result", "Visit", "examine"]
+__all__ = ["FAIL", "OK", "SKIP", "WARN", "Paths", "Result", "examine"]

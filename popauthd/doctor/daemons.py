@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from popauthd import CONFIGURATION, config
-from popauthd.as_user import Account, LookError, ask_socket, look, user_name
-from popauthd.control_client import ask_watcher
-from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
-from popauthd.errors import ConfigError, PopauthdError, UnavailableError
+from popauthd import CONFIGURATION, installed
+from popauthd.accounts import Account, user_name
+from popauthd.as_user import LookError, ask_socket, look
+from popauthd.config import Config, load
+from popauthd.control_client import ask_status
+from popauthd.doctor.verdicts import Learning, Verdict, Verdicts, fail, ok, skip, standing
+from popauthd.errors import ConfigError, PopauthdError
+from popauthd.status import PRESENT, FileStatus, JournalStatus, SourceStatus, Status
 from popauthd.text import length_of_time, stamp
 from popauthd.watch.assembly import followed, recogniser, user_files
 
@@ -22,23 +23,36 @@ MOVE_SECONDS = 2.0
 JOURNAL = "journalctl -u popauthd"
 
 
-def configuration(visit: Visit) -> Iterator[Verdict]:
-    """Readable and right, as the daemon reads it."""
-    path = visit.config_path or CONFIGURATION
+def configuration(config_path: str | None) -> Learning[Config]:
+    """Readable and right, as the daemon reads it. Learns the configuration."""
+    path = config_path or CONFIGURATION
     try:
-        loaded = config.load(visit.config_path)
+        loaded = load(config_path)
         for source in followed(loaded):
             recogniser(source)
         warnings = user_files(loaded).warnings()
     except ConfigError as error:
         yield fail(str(error), "correct it until `popauthctl config check` is content, then restart popauthd")
-        return
-    visit.loaded = loaded
+        return None
     said = "".join(f"; {warning}" for warning in warnings)
     yield ok((f"{path} is right" if Path(path).exists() else f"no {path}, all is at its default") + said)
+    return loaded
 
 
-def clock(_visit: Visit) -> Iterator[Verdict]:
+def service(config_path: str | None, config: Config) -> Verdicts:
+    """Whether the service's user may read the configuration, and systemd's unit lets the watcher do what it says."""
+    findings = [*installed.readable(config_path, config), *installed.sandbox(config_path, config, followed(config))]
+    for one in findings:
+        yield (fail if one.kind == installed.WRONG else _unseen)(one.what, one.advice)
+    if not findings:
+        yield ok("the service may read the configuration and all that it names")
+
+
+def _unseen(what: str, advice: str) -> Verdict:
+    return skip(f"{what}; {advice}")
+
+
+def clock() -> Verdicts:
     """Whether this machine knows the time at all."""
     now = int(time.time())
     if now < SANE_AT:
@@ -47,36 +61,35 @@ def clock(_visit: Visit) -> Iterator[Verdict]:
         yield ok(f"it is {stamp(now)} here")
 
 
-def watcher(visit: Visit) -> Iterator[Verdict]:
-    """Whether it answers, and is well."""
+def watcher(config: Config) -> Learning[Status]:
+    """Whether it answers. Learns its status."""
     try:
-        visit.status = _status(visit)
+        status = ask_status(config.control_path)
     except PopauthdError as error:
         if isinstance(error.__cause__, PermissionError):
             yield fail("it hears root and its own user alone", "run this as root")
-            return
+            return None
         said = str(error).partition("; ")[0]
         yield fail(said, f"systemctl start popauthd; if it does not stay up: {JOURNAL}")
-        return
-    if visit.status["degraded"]:
-        yield fail(f"degraded: {visit.status['degraded']}", f"remove the cause (a full disk?), and see {JOURNAL}")
-    else:
-        addresses = visit.status["addresses"]
-        yield ok(f"version {visit.status['version']} answers, pid {visit.status['pid']}, {addresses} address(es)")
+        return None
+    yield ok(f"version {status.version} answers, pid {status.pid}, {status.addresses} address(es)")
+    return status
 
 
-def _status(visit: Visit) -> dict[str, Any]:
-    reply = ask_watcher(visit.config.control_path, command="status")
-    if "error" in reply:
-        raise UnavailableError(reply["error"])
-    return reply
+def conditions(status: Status) -> Verdicts:
+    """What the watcher itself says that is not well: a line for each condition, under its word."""
+    for one in status.conditions:
+        said = standing(one)
+        yield said._replace(seen=f"{said.seen} (since {stamp(one.since)})", word=one.word)
+    if not status.conditions:
+        yield ok("the watcher is well")
 
 
-def responder(visit: Visit) -> Iterator[Verdict]:
+def responder(config: Config) -> Verdicts:
     """Whether it answers."""
-    path = visit.config.lookup_path
+    path = config.lookup_path
     try:
-        answer = look(_owner(visit.config.run_dir), lambda: ask_socket(path, NOBODY))
+        answer = look(_owner(config.run_dir), lambda: ask_socket(path, NOBODY))
     except LookError as error:
         if os.geteuid() != 0 and "Permission denied" in str(error):
             yield skip(f"only root and Exim's group may ask on {path}; run this as root")
@@ -101,55 +114,45 @@ def _owner(directory: str) -> Account | None:
     return Account(user_name(found.st_uid), found.st_uid, found.st_gid)
 
 
-def sources(visit: Visit) -> Iterator[Verdict]:
+def sources(config: Config, status: Status) -> Verdicts:
     """Each source: readable, and moving."""
-    found = visit.status["sources"]
+    found = status.sources
     if not found:
         yield ok("no log is followed; Dovecot itself tells of logins")
-    if any(_behind(source) for source in found):
-        before = {source["name"]: source for source in found}
+    if any(source.state.behind for source in found):
+        before = {source.name: source.state for source in found}
         time.sleep(MOVE_SECONDS)
-        visit.status = _status(visit)
-        for source in visit.status["sources"]:
-            yield _source(visit, source, before.get(source["name"]))
+        status = ask_status(config.control_path)
+        for source in status.sources:
+            yield _source(config, status, source, before.get(source.name))
         return
     for source in found:
-        yield _source(visit, source, None)
+        yield _source(config, status, source, None)
 
 
-def _behind(source: dict[str, Any]) -> int:
-    return int(source.get("behind_bytes") or source.get("behind_seconds") or 0)
-
-
-def _source(visit: Visit, source: dict[str, Any], before: dict[str, Any] | None) -> Verdict:
-    name, last, now = source["name"], source["last_login_at"], visit.status["now"]
-    if source["status"] != "present":
+def _source(config: Config, status: Status, source: SourceStatus, before: FileStatus | JournalStatus | None) -> Verdict:
+    """One source. before: how the same source was a moment ago, if any source was behind then."""
+    name, last, now, state = source.name, source.last_login_at, status.now, source.state
+    if any(one.about == name for one in status.conditions):
+        return skip(f"{name}: told above, with the watcher's conditions")
+    if state.status != PRESENT:
         advice = "does it exist, and may the watcher's user read it (groups adm, systemd-journal)? "
-        return fail(f"{name}: {source['why'] or source['status']}", advice + "See `popauthctl dovecot status`")
-    if last is not None and last > now + visit.config.future_seconds:
+        return fail(f"{name}: {state.why or state.status}", advice + "See `popauthctl dovecot status`")
+    if last is not None and last > now + config.future_seconds:
         advice = "compare this clock with the log's, and see timezone of the [[source]]"
         return fail(f"{name}: its last login is {length_of_time(last - now)} in the future", advice)
-    if before is not None and _behind(source) and _same_place(source, before):
-        return fail(f"{name}: {_amount(source)} behind, and not moving", f"restart popauthd, and see {JOURNAL}")
+    if before is not None and state.behind and state.place == before.place:
+        return fail(f"{name}: {state.behind_text} behind, and not moving", f"restart popauthd, and see {JOURNAL}")
     seen = f"last login {length_of_time(now - last)} ago" if last else "no login since the start: log in once, to see"
-    read_at = source.get("last_read_at")
+    read_at = state.last_read_at
     seen += f", last read {length_of_time(now - read_at)} ago" if read_at else ", nothing to read yet"
-    late = f", {_amount(source)} behind and catching up" if _behind(source) else ""
-    return ok(f"{name}: {seen}{late}, {visit.status['today'].get('lines', 0)} lines in all today")
+    late = f", {state.behind_text} behind and catching up" if state.behind else ""
+    return ok(f"{name}: {seen}{late}, {status.today.get('lines', 0)} lines in all today")
 
 
-def _same_place(source: dict[str, Any], before: dict[str, Any]) -> bool:
-    place = ("reading", "offset", "last_record_at", "behind_bytes")
-    return all(source.get(key) == before.get(key) for key in place)
-
-
-def _amount(source: dict[str, Any]) -> str:
-    return f"{source['behind_bytes']} bytes" if source.get("behind_bytes") else f"{source.get('behind_seconds')} s"
-
-
-def stamps(visit: Visit) -> Iterator[Verdict]:
+def stamps(status: Status) -> Verdicts:
     """Whether the logs' stamps fit this clock, by what was refused today."""
-    today = visit.status["today"]
+    today = status.today
     ahead = today.get("refused.future", 0)
     others = max(0, today.get("login", 0) - ahead)
     if ahead > others:

@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
-from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
+from popauthd.config import Config
+from popauthd.doctor.verdicts import Verdict, Verdicts, fail, ok, skip
 from popauthd.dovecotcheck import Finding, machine
-from popauthd.dovecotcheck.check import judged
+from popauthd.dovecotcheck.check import evidence, judged
 from popauthd.errors import SourceError
+from popauthd.status import Status
 
-LOST = ("source", "follows", "push")  # by what these warn of, logins are not seen at all
 # That a log is syslog, which others can write: where nobody else has an account, somebody may have decided for it, and
 # a doctor who is never content is not heard.
 DECIDED = ("source", "forgeable")
 MORE = "popauthctl dovecot status"
+NOT_COUNTED = "no [[source]] counts Dovecot's logins"
 
 
-def dovecot(visit: Visit) -> Iterator[Verdict]:
-    """Whether its logins reach popauthd, and nobody can forge one."""
-    counted = any("dovecot" in source.formats for source in visit.config.sources)
-    if visit.config.sources and not counted and not visit.config.pushed:
-        yield skip("no [[source]] counts Dovecot's logins")
+def dovecot(config: Config, doveconf: str, status: Status | None = None) -> Verdicts:
+    """Whether its logins reach popauthd, and nobody can forge one.
+
+    doveconf: a file with the output of `doveconf -n`, "" to ask it. status: the running watcher's, None without one.
+    """
+    if not counts(config):
+        yield skip(NOT_COUNTED)
         return
     try:
-        configuration = machine.dovecot(visit.paths.doveconf or None)
+        configuration = machine.dovecot(doveconf or None)
     except SourceError as error:
         yield _unread(error)
         return
-    findings = judged(visit.config, configuration)
+    seen = evidence(config, status)
+    findings = judged(config, configuration, seen)
     grave = [finding for finding in findings if _grave(finding)]
     for finding in grave:
         yield fail(f"{finding.check}: {finding.seen}", finding.advice or f"see {MORE}")
     if not grave:
         warnings = sum(finding.severity in ("warning", "danger") for finding in findings)
         more = f", with {warnings} warning{'s' * (warnings != 1)}: {MORE}" if warnings else ""
-        yield ok(f"version {'.'.join(map(str, configuration.version))}, its logins reach popauthd{more}")
+        version = ".".join(map(str, configuration.version))
+        proof = f"{'its logins reach popauthd' if seen.lately else 'set up as popauthd needs it'}; {seen.words}"
+        if config.pushed and not config.sources:
+            proof = "set up to tell popauthd of its logins"
+        yield ok(f"version {version}, {proof}{more}")
+
+
+def counts(config: Config) -> bool:
+    """Whether logins of Dovecot's grant anything."""
+    counted = any("dovecot" in source.formats for source in config.sources)
+    return counted or not config.sources or bool(config.pushed)
 
 
 def _grave(finding: Finding) -> bool:
-    if finding.severity == "danger":
-        return finding.check not in DECIDED
-    return finding.severity == "warning" and finding.check in LOST
+    return finding.fault or (finding.severity == "danger" and finding.check not in DECIDED)
 
 
 def _unread(error: SourceError) -> Verdict:

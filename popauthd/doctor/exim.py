@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from popauthd.as_user import LookError, look, modes, read_plain
-from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
-from popauthd.eximsetup import unfinished
+from popauthd.accounts import Account
+from popauthd.as_user import LookError, look, modes_and_reason, read_plain
+from popauthd.config import Config
+from popauthd.doctor.verdicts import Learning, Verdicts, fail, ok, skip
+from popauthd.errors import ConfigError
+from popauthd.eximsetup import undo
+from popauthd.eximsetup.commands import Envelope, Exim
 from popauthd.eximsetup.site import Site
 from popauthd.text import safe
 
 ACL_BYTES = 1 << 20
-SECONDS = 120  # a session may wait for name servers that do not answer
 PUT_IN = "put it in: popauthctl exim enable (or by hand, see exim/README.md, and reload Exim)"
 # How an ACL asks, and where: the recipes of exim/.
 WAYS = {
@@ -24,49 +26,18 @@ WAYS = {
     "hostlist": re.compile(r"iplsearch\{([^{}\s]+)\}|net-iplsearch;(\S+)"),
 }
 NAMES = ("/lookup.sock", "/readlookup", "/relay-hosts")
-# Never tried: nothing is sent in a session that `-bh` plays.
-HELO = "popauthd-doctor.example.org"
-SENDER, RECIPIENT = "popauthd-doctor@example.org", "popauthd-doctor@example.com"
-SESSION = f"EHLO {HELO}\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\nQUIT\r\n"
+# Of the sessions that are played; nothing is ever sent.
+ENVELOPE = Envelope("popauthd-doctor.example.org", "popauthd-doctor@example.org", "popauthd-doctor@example.com")
 
 
-def command(visit: Visit, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run Exim. Raises LookError if that is impossible."""
-    chosen = ["-C", visit.paths.exim_config] if visit.paths.exim_config else []
-    words: Sequence[str] = [visit.paths.exim, *chosen, *arguments]
-    try:
-        return subprocess.run(
-            words,
-            input=text,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=SECONDS,
-            check=False,
-            cwd="/",
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LookError(f"{visit.paths.exim}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def play(visit: Visit, address: str) -> str:
-    """What a client at that address reads after RCPT for a stranger's recipient, by `exim -bh`. Raises LookError."""
-    done = command(visit, "-bh", address, text=SESSION)
-    replies = [line for line in done.stdout.splitlines() if re.match(r"[2-5][0-9][0-9] ", line)]
-    if len(replies) < 4:
-        said = replies[-1] if replies else (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise LookError(f"the session ended before RCPT: {safe(said, 200)}")
-    return replies[3]
-
-
-def installed(visit: Visit) -> Iterator[Verdict]:
+def installed(exim: Exim) -> Verdicts:
     """Whether Exim is here, and can read its configuration."""
-    if not Path(visit.paths.exim).exists():
-        yield fail(f"there is no {visit.paths.exim}: Exim is not installed", "install exim4-daemon-light or -heavy")
+    if not Path(exim.program).exists():
+        yield fail(f"there is no {exim.program}: Exim is not installed", "install exim4-daemon-light or -heavy")
         return
     try:
-        done = command(visit, "-bV")
-    except LookError as error:
+        done = exim.run("-bV")
+    except ConfigError as error:
         yield fail(str(error), "install Exim again")
         return
     if done.returncode != 0:
@@ -79,38 +50,37 @@ def installed(visit: Visit) -> Iterator[Verdict]:
     yield ok(f"version {version[1] if version else 'unknown'}{where}")
 
 
-def acl(visit: Visit) -> Iterator[Verdict]:
-    """Whether the configuration in force asks popauthd, which way, and where popauthd is."""
+def places(config: Config, readlookup: str) -> dict[str, str]:
+    """Where popauthd answers, by way."""
+    return {"socket": config.lookup_path, "readlookup": readlookup, "hostlist": config.host_list_path}
+
+
+def acl(exim: Exim, acl_file: str, ours: Mapping[str, str], config: Config, user: Account | None) -> Learning[str]:
+    """Whether the configuration in force asks popauthd, which way, and where popauthd is. Learns the way.
+
+    acl_file: what `popauthctl exim enable` writes. ours: the `places`. user: by whose rights Exim reads its files, None
+    for our own.
+    """
     if os.geteuid() != 0:
         yield skip("Exim shows its configuration to root; run this as root")
-        return
-    if cut := unfinished.told(Site(acl_file=Path(visit.paths.exim_acl))):
+        return None
+    if cut := undo.told(Site(acl_file=Path(acl_file))):
         yield fail(cut, "repeat the one that you want; if it is under way, wait for it")
-        return
+        return None
     try:
-        setting = command(visit, "-bP", "acl_smtp_rcpt").stdout
-        whole = command(visit, "-bP", "config").stdout
-        way, place, where = _asked(visit, setting, _acl_section(whole))
-    except LookError as error:
+        setting = exim.run("-bP", "acl_smtp_rcpt").stdout
+        whole = exim.run("-bP", "config").stdout
+        way, place, where = _asked(setting, _acl_section(whole), ours, user)
+    except (LookError, ConfigError) as error:
         yield fail(str(error), PUT_IN)
-        return
-    visit.way = way
-    ours = _ours(visit)[way]
-    if place != ours:
-        yield fail(f"{where} asks {place}, but popauthd's is {ours}", f"correct run_dir, or the path in {where}")
-    elif way == "hostlist" and not visit.config.host_list:
+        return None
+    if place != ours[way]:
+        yield fail(f"{where} asks {place}, but popauthd's is {ours[way]}", f"correct run_dir, or the path in {where}")
+    elif way == "hostlist" and not config.host_list:
         yield fail(f"{where} reads the host list, and host_list = false", "set host_list = true and restart popauthd")
     else:
         yield ok(f"{where} is in force and asks {place}")
-
-
-def _ours(visit: Visit) -> dict[str, str]:
-    """Where popauthd answers, by way."""
-    return {
-        "socket": visit.config.lookup_path,
-        "readlookup": visit.paths.readlookup,
-        "hostlist": visit.config.host_list_path,
-    }
+    return way
 
 
 def _acl_section(whole: str) -> str:
@@ -118,20 +88,20 @@ def _acl_section(whole: str) -> str:
     return re.split(r"(?m)^\s*begin\s+", whole.partition("begin acl")[2])[0]
 
 
-def _asked(visit: Visit, setting: str, acls: str) -> tuple[str, str, str]:
+def _asked(setting: str, acls: str, ours: Mapping[str, str], user: Account | None) -> tuple[str, str, str]:
     """(way, path, file) by which Exim asks popauthd. Raises LookError if it does not."""
     gone = ""
     # LIMIT: ACLs are taken for in force because they are there; the sessions that follow show what Exim does.
     for path in dict.fromkeys(re.findall(r"(?:acl\s*=\s*|exists\{)(/[^\s{}\\]+)", f"{setting}\n{acls}")):
         try:
-            text = look(visit.exim_user, lambda path=path: _text(path))  # type: ignore[misc]
+            text = look(user, lambda path=path: _text(path))  # type: ignore[misc]
         except LookError as error:
             if path in setting:  # the very file that decides; others, Debian's own among them, may be missing
-                gone = gone or f"Exim cannot read {modes(path)}: {error}"
+                gone = gone or f"Exim cannot read {modes_and_reason(path, error)}"
             continue
-        if found := way_of(visit, text):
+        if found := way_of(ours, text):
             return (*found, path)
-    if found := way_of(visit, acls):
+    if found := way_of(ours, acls):
         return (*found, "Exim's configuration")
     raise LookError(gone or f"Exim does not ask popauthd: {safe(setting.strip(), 200) or 'no ACL'}")
 
@@ -140,10 +110,10 @@ def _text(path: str) -> str:
     return read_plain(path, ACL_BYTES).decode("utf-8", "replace")
 
 
-def way_of(visit: Visit, text: str) -> tuple[str, str] | None:
+def way_of(ours: Mapping[str, str], text: str) -> tuple[str, str] | None:
     """The way in an ACL that asks where popauthd answers, else one that asks something with our names."""
     code = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
     found = [(way, next(filter(None, match.groups()))) for way, form in WAYS.items() for match in form.finditer(code)]
-    right = [one for one in found if one in _ours(visit).items()]
+    right = [one for one in found if one in ours.items()]
     named = [one for one in found if one[1].endswith(NAMES)]
     return next(iter([*right, *named]), None)

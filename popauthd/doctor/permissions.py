@@ -5,39 +5,40 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from popauthd.as_user import LookError, account_of, ask_socket, look, may_become, modes, read_plain
-from popauthd.control_client import plain_map_expiry
-from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
+from popauthd.accounts import Account, NoAccountError, user_of_group
+from popauthd.as_user import LookError, ask_socket, look, may_become, modes_and_reason, read_plain
+from popauthd.config import Config
+from popauthd.control_client import plain_map_expiries
 from popauthd.doctor.daemons import NOBODY
+from popauthd.doctor.verdicts import Learning, Verdict, Verdicts, fail, ok, skip
 
 SCRIPT_SECONDS = 20
 LIST_BYTES = 256 << 20  # 5 million addresses
 _LISTED = re.compile(r'(?:([0-9.]+)|"([0-9a-f:.]+(?:/64)?)"): ([0-9]{1,12})')
 
 
-def exim_user(visit: Visit) -> Iterator[Verdict]:
-    """Who asks: the user of the configured group."""
-    group = visit.config.group
+def exim_user(group: str) -> Learning[Account]:
+    """Who asks: the user of the configured group. Learns the user."""
     try:
-        account = account_of(group)
-    except LookError as error:
+        account = user_of_group(group)
+    except NoAccountError as error:
         yield fail(f"{error}: is Exim installed?", "install Exim, or name the group that it runs as: group = ...")
-        return
+        return None
     if not may_become(account):
         yield skip(f"only root can look as {account.name}; run this as root")
-        return
-    visit.exim_user = account
+        return None
     yield ok(f"{account.name} (uid {account.uid}, gid {account.gid})")
+    return account
 
 
-def _advice(visit: Visit) -> str:
-    return f"is group = {visit.config.group!r} the one Exim runs as? Then: systemctl restart popauthd popauthd-lookup"
+def _advice(group: str) -> str:
+    return f"is group = {group!r} the one Exim runs as? Then: systemctl restart popauthd popauthd-lookup"
 
 
-def _seen(visit: Visit, path: str, question: Callable[[], str], *, writable: bool = False) -> Verdict:
+def _seen(user: Account, group: str, path: str, question: Callable[[], str], *, writable: bool = False) -> Verdict:
     """What Exim's user sees of a path; it must not be able to write there, but into a socket."""
 
     def whole() -> str:
@@ -47,37 +48,37 @@ def _seen(visit: Visit, path: str, question: Callable[[], str], *, writable: boo
         return answer
 
     try:
-        return ok(f"{visit.user.name} {look(visit.user, whole)}")
+        return ok(f"{user.name} {look(user, whole)}")
     except LookError as error:
-        return fail(f"{visit.user.name} looks at {modes(path)}: {error}", _advice(visit))
+        return fail(f"{user.name} looks at {modes_and_reason(path, error)}", _advice(group))
 
 
-def run_dir(visit: Visit) -> Iterator[Verdict]:
+def run_dir(user: Account, config: Config) -> Verdicts:
     """Whether Exim's user can go in, and not write."""
-    path = visit.config.run_dir
+    path = config.run_dir
 
     def question() -> str:
         if not os.access(path, os.X_OK):
             raise LookError("it cannot be entered")
         return f"can enter {path}, and cannot write there"
 
-    yield _seen(visit, path, question)
+    yield _seen(user, config.group, path, question)
 
 
-def relay_map(visit: Visit) -> Iterator[Verdict]:
+def relay_map(user: Account, config: Config) -> Verdicts:
     """Whether Exim's user can read the map."""
-    path = visit.config.map_path
+    path = config.map_path
 
     def question() -> str:
-        plain_map_expiry(path, NOBODY)
+        plain_map_expiries(path, [NOBODY])
         return f"reads {path}"
 
-    yield _seen(visit, path, question)
+    yield _seen(user, config.group, path, question)
 
 
-def lookup_socket(visit: Visit) -> Iterator[Verdict]:
+def lookup_socket(user: Account, config: Config) -> Verdicts:
     """Whether Exim's user can ask the responder."""
-    path = visit.config.lookup_path
+    path = config.lookup_path
 
     def question() -> str:
         answer = ask_socket(path, NOBODY)
@@ -85,24 +86,24 @@ def lookup_socket(visit: Visit) -> Iterator[Verdict]:
             raise LookError(f"the answer is {answer!r}")
         return f"is answered on {path}"
 
-    yield _seen(visit, path, question, writable=True)
+    yield _seen(user, config.group, path, question, writable=True)
 
 
-def host_list(visit: Visit) -> Iterator[Verdict]:
+def host_list(user: Account, config: Config) -> Verdicts:
     """Whether Exim's user can read the host list, and all of it is understood."""
-    path = visit.config.host_list_path
-    if not visit.config.host_list:
+    path = config.host_list_path
+    if not config.host_list:
         yield skip("host_list = false")
         return
 
     def question() -> str:
         return f"reads {path}, {len(listed(path))} address(es)"
 
-    yield _seen(visit, path, question)
+    yield _seen(user, config.group, path, question)
 
 
 def listed(path: str) -> dict[str, int]:
-    """What the host list says: address -> expiry. Raises OSError, or LookError on a line that is none."""
+    """What the host list says: address -> expiry. Raises OSError, or LookError if a line is not understood."""
     found = {}
     for line in read_plain(path, LIST_BYTES).decode("ascii", "backslashreplace").splitlines():
         entry = _LISTED.fullmatch(line)
@@ -112,33 +113,32 @@ def listed(path: str) -> dict[str, int]:
     return found
 
 
-def readlookup(visit: Visit) -> Iterator[Verdict]:
+def readlookup(user: Account, script: str, map_path: str) -> Verdicts:
     """Whether Exim's user can run the script."""
-    script = visit.paths.readlookup
     if not Path(script).exists():
         yield skip(f"{script} is not installed")
         return
     try:
-        yield ok(f"{visit.user.name} runs {script}, which says {run_script(visit, NOBODY)}")
+        yield ok(f"{user.name} runs {script}, which says {run_script(user, script, map_path, NOBODY)}")
     except LookError as error:
         advice = "make it and its directories readable and executable for all, or install the package again"
-        yield fail(f"{visit.user.name} runs {modes(script)}: {error}", advice)
+        yield fail(f"{user.name} runs {modes_and_reason(script, error)}", advice)
 
 
-def run_script(visit: Visit, address: str) -> str:
+def run_script(user: Account, script: str, map_path: str, address: str) -> str:
     """What the script tells Exim's user. Raises LookError."""
     us = os.geteuid() == 0
     try:
         done = subprocess.run(
-            [visit.paths.readlookup, "--map", visit.config.map_path, address],
+            [script, "--map", map_path, address],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=SCRIPT_SECONDS,
             check=False,
             cwd="/",
             env={"PATH": "/usr/bin:/bin"},
-            user=visit.user.uid if us else None,
-            group=visit.user.gid if us else None,
+            user=user.uid if us else None,
+            group=user.gid if us else None,
             extra_groups=[] if us else None,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

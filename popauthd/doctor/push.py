@@ -1,19 +1,18 @@
-"""The check of the push sources: is whoever tells of logins heard, where Dovecot tells them.
+"""The check of the push sources: can Dovecot tell popauthd of logins?
 
-Nothing is told: the script's socket is asked by a message without a login, the auth policy server by a question.
+The doctor tells of no login: it sends the post-login socket a message without one, and asks the auth policy server.
 """
 
 from __future__ import annotations
 
-import grp
 import http.client
 import json
 import os
-import pwd
-from collections.abc import Iterator
 
-from popauthd.as_user import Account, LookError, exchange, look, look_in, may_become, modes
-from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
+from popauthd import accounts
+from popauthd.as_user import LookError, exchange, look, look_in, may_become, modes_and_reason
+from popauthd.config import Config
+from popauthd.doctor.verdicts import Verdict, Verdicts, fail, ok, skip
 from popauthd.sources.push.auth_policy import SECRET_HEADER, place, read_secret
 from popauthd.sources.push.messages import ASK, HEARD
 from popauthd.text import safe
@@ -22,32 +21,31 @@ SECONDS = 10.0
 DROP_IN = "/usr/share/doc/popauthd/examples/auth-policy.conf"
 
 
-def push(visit: Visit) -> Iterator[Verdict]:
-    """Each way that is configured."""
-    if not visit.config.pushed:
+def push(config: Config) -> Verdicts:
+    """Each push source that is configured."""
+    if not config.pushed:
         yield ok("not configured, logins come from a log")
-    if visit.config.post_login:
-        for name in visit.config.push_users or ("root",):
-            yield _script(visit, name)
-    if visit.config.auth_policy_listen:
-        yield _policy(visit)
+    if config.post_login:
+        for name in config.push_users or ("root",):
+            yield _script(config, name)
+    if config.auth_policy_listen:
+        yield _policy(config)
 
 
-def _script(visit: Visit, name: str) -> Verdict:
+def _script(config: Config, name: str) -> Verdict:
     """Whether the post-login script is heard, run as a user and in the group that the snippet gives it."""
-    path, group = visit.config.push_path, visit.config.group
-    try:
-        user = pwd.getpwnam(name)
-        account = Account(name, user.pw_uid, user.pw_gid, (grp.getgrnam(group).gr_gid,))
-    except KeyError:
+    path, group = config.push_path, config.group
+    user, gid = accounts.user(name), accounts.group_id(group)
+    if user is None or gid is None:
         return fail(f"there is no user {name}, or no group {group}", "correct push_users, or group")
+    account = user._replace(groups=(gid,))
     if not may_become(account):
         return skip(f"only root can ask as {name}; run this as root")
     try:
         answer = look(account, lambda: _answer(path))
     except LookError as error:
         advice = f"restart popauthd; in Dovecot the script's service needs extra_groups = {group}"
-        return fail(f"{name} cannot tell of logins on {modes(path)}: {error}", advice)
+        return fail(f"{name} cannot tell of logins on {modes_and_reason(path, error)}", advice)
     if answer.encode() != HEARD:
         said = f"is answered {answer!r}" if answer else "is cut off"
         return fail(f"{name} {said} on {path}: it is not heard", "restart popauthd, for push_users to be read")
@@ -55,18 +53,18 @@ def _script(visit: Visit, name: str) -> Verdict:
 
 
 def _answer(path: str) -> str:
-    """What is answered to who asks whether he is heard, "" if he is cut off. Raises OSError."""
+    """The reply to a client that only asks whether it is heard, "" if its connection is cut. Raises OSError."""
     try:
         return exchange(path, ASK)
     except (BrokenPipeError, ConnectionResetError):  # before or behind our message
         return ""
 
 
-def _policy(visit: Visit) -> Verdict:
-    """Whether it is popauthd that listens, and with the secret that is in the file."""
-    where = visit.config.auth_policy_listen
+def _policy(config: Config) -> Verdict:
+    """Whether popauthd listens there, and knows the secret that is in the file."""
+    where = config.auth_policy_listen
     try:
-        status, said = _asked(where, _secret(visit.config.auth_policy_secret_file))
+        status, said = _asked(where, _secret(config.auth_policy_secret_file))
     except LookError as error:
         if os.geteuid() != 0 and "Permission denied" in str(error):
             return skip(f"{error}; run this as root")

@@ -1,53 +1,97 @@
-"""The check of the running Exim: does it go by the configuration that is there, or still by one from before.
+"""The checks of the running Exim: is there one, do clients reach it, does mail go on from it, and does it use the
+configuration that is there, or still an older one?
 
-Exim says nowhere when it has read its configuration: the pid file stays as it is when SIGHUP makes it read anew
-(4.96 and 4.98). And update-exim4.conf makes the file anew when nothing has changed. So, where a file is younger than
-the pid file, the running Exim is asked: what it says to a stranger is compared with what `exim -bh` says by the files.
+Exim says nowhere when it read its configuration: neither its start nor its pid file changes when SIGHUP makes it read
+again (4.96 and 4.98). And update-exim4.conf writes the file again also when nothing has changed. So, where a file is
+younger than the process, the running Exim is asked: what it says to a stranger is compared with what `exim -bh` says by
+the files.
 
 LIMIT: a change that does not show in what a stranger is told is not seen; popauthd's own shows.
 """
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import smtplib
-import socket
-import struct
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 from popauthd.as_user import LookError, read_plain
-from popauthd.doctor.context import Verdict, Visit, fail, ok, skip
-from popauthd.doctor.exim import HELO, RECIPIENT, SECONDS, SENDER, command, play
-from popauthd.eximsetup.process import running
-from popauthd.eximsetup.site import FILE_BYTES, Site
+from popauthd.conditions import Standing
+from popauthd.doctor.exim import ENVELOPE
+from popauthd.doctor.verdicts import Learning, Verdict, Verdicts, fail, ok, skip, standing, warn
+from popauthd.errors import ConfigError
+from popauthd.eximsetup.commands import SECONDS, Exim
+from popauthd.eximsetup.listening import Daemon, daemon, listed, smtp_ports
+from popauthd.eximsetup.reach import ROUTED, UNPROVEN, loopback, nowhere, route
+from popauthd.eximsetup.site import FILE_BYTES
+from popauthd.processes import started_at
 from popauthd.text import safe, stamp
 
 # Reaches a daemon on this machine, and is no address that Debian lets relay of its own.
 CLIENT = "127.0.0.77"
-LISTENING = "0A"
+ROOT = "only root may ask; run this as root"
+CLOCK_SECONDS = 1.0  # a start is told by the kernel's clock of the boot, in hundredths of a second
 _INCLUDED = re.compile(r"(?m)^\s*\.include(?:_if_exists)?\s+(/\S+)")
 
 
-def reloaded(visit: Visit) -> Iterator[Verdict]:
+def runs(exim: Exim) -> Learning[Daemon]:
+    """Whether anybody takes connections for Exim. Learns who."""
+    if os.geteuid() != 0:
+        yield skip(ROOT)
+        return None
+    found = daemon(exim)
+    if found is None:
+        ports = ", ".join(map(str, sorted(smtp_ports(exim))))
+        seen = f"no Exim takes connections; by its configuration it would on port {ports}"
+        yield standing(Standing("exim-stopped", "", seen, int(time.time())))
+    elif not found.exim:
+        yield ok(f"another program ({found}) listens, and starts Exim for each connection")
+    else:
+        yield ok(f"{found}")
+    return found
+
+
+def listens(found: Daemon) -> Verdicts:
+    """Whether anybody else than this machine reaches it."""
+    unreached = loopback(found, int(time.time()))
+    yield standing(unreached) if unreached else ok(f"on {listed(found.ports)}")
+
+
+def routes(exim: Exim) -> Verdicts:
+    """Whether what a client sends elsewhere goes on from here."""
+    if os.geteuid() != 0:
+        yield skip(ROOT)
+        return
+    there = route(exim)
+    if there.state == ROUTED:
+        yield ok(there.said)
+    elif there.state == UNPROVEN:
+        advice = "try it by hand: exim4 -bt, and an address at another server; do the name servers answer?"
+        yield warn(f"that mail goes on to other servers could not be proven: {there.said}", advice)
+    else:
+        yield standing(nowhere(there, int(time.time())))
+
+
+def reloaded(exim: Exim, found: Daemon) -> Verdicts:
     """Whether the running Exim has read its configuration."""
+    if not found.exim:
+        yield ok("Exim is started for each connection, and reads it then")
+        return
     try:
-        yield _compared(visit)
-    except LookError as error:
+        yield _compared(exim, found)
+    except (LookError, ConfigError) as error:
         yield skip(f"whether the running Exim has read its configuration cannot be told: {error}")
 
 
-def _compared(visit: Visit) -> Verdict:
-    pid_file = Path(command(visit, "-bP", "pid_file_path").stdout.partition("=")[2].strip())
-    config = Path(command(visit, "-bP", "configure_file").stdout.strip())
-    pid = running(Site(pid_file=pid_file))
-    if pid is None:
-        return skip("no Exim daemon is running; it reads the configuration when it starts")
+def _compared(exim: Exim, found: Daemon) -> Verdict:
+    config = Path(exim.run("-bP", "configure_file").stdout.strip())
+    pid = found.pid
     changed_at = _changed_at(config)
-    if changed_at <= pid_file.stat().st_mtime:
+    if changed_at + CLOCK_SECONDS <= started_at(pid):
         return ok(f"pid {pid} is younger than {config}")
-    wanted, said = play(visit, CLIENT), _says(pid)
+    wanted, said = exim.reply_to_rcpt(CLIENT, ENVELOPE), _says(found)
     if "4" in (wanted[:1], said[:1]):
         raise LookError(f"a stranger is told to come again: {safe(said, 120)}")
     if wanted != said:
@@ -65,32 +109,22 @@ def _changed_at(config: Path) -> float:
     return max(file.stat().st_ctime for file in (config, *included) if file.exists())
 
 
-def _says(pid: int) -> str:
+def _says(found: Daemon) -> str:
     """What the running Exim says to a stranger's RCPT; nothing is sent. Raises LookError."""
     try:
-        with smtplib.SMTP(timeout=SECONDS, local_hostname=HELO, source_address=(CLIENT, 0)) as client:
-            client.connect(*_listens(pid))
+        with smtplib.SMTP(timeout=SECONDS, local_hostname=ENVELOPE.helo, source_address=(CLIENT, 0)) as client:
+            client.connect(*_place(found))
             client.ehlo()
-            client.mail(SENDER)
-            code, text = client.rcpt(RECIPIENT)
+            client.mail(ENVELOPE.sender)
+            code, text = client.rcpt(ENVELOPE.recipient)
     except (OSError, smtplib.SMTPException) as error:
-        raise LookError(f"a session with pid {pid} failed: {safe(str(error), 200)}") from error
+        raise LookError(f"a session with pid {found.pid} failed: {safe(str(error), 200)}") from error
     return f"{code} {text.decode('utf-8', 'backslashreplace').splitlines()[-1]}"
 
 
-def _listens(pid: int) -> tuple[str, int]:
-    """Address and port where a process takes IPv4 connections: the lowest port, 25 before 465. Raises LookError."""
-    owned = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
-            owned.add(str(descriptor.readlink()))
-    found = []
-    for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        _number, local, _remote, state, *rest = row.split()
-        if state == LISTENING and f"socket:[{rest[5]}]" in owned:
-            address, port = (int(part, 16) for part in local.split(":"))
-            found.append((port, socket.inet_ntoa(struct.pack("=I", address))))
-    if not found:
-        raise LookError(f"pid {pid} listens on no IPv4 address")
-    port, host = min(found)
-    return "127.0.0.1" if host == "0.0.0.0" else host, port
+def _place(found: Daemon) -> tuple[str, int]:
+    """Address and port where it takes IPv4 connections: the lowest port, 25 before 465. Raises LookError."""
+    port = next((port for port in found.ports if ":" not in port.address), None)
+    if port is None:
+        raise LookError(f"pid {found.pid} listens on no IPv4 address")
+    return "127.0.0.1" if port.address == "0.0.0.0" else port.address, port.port

@@ -4,7 +4,7 @@ Pure: a text and what is known of the machine in, findings out.
 """
 
 from popauthd.dovecotcheck.doveconf import Configuration, read
-from popauthd.dovecotcheck.findings import SEVERITIES, Finding, Journal, World
+from popauthd.dovecotcheck.findings import SEVERITIES, Finding, Journal, Seen, World
 from popauthd.dovecotcheck.judging import CHECKS, judge
 
-__all__ = ["CHECKS", "SEVERITIES", "Configuration", "Finding", "Journal", "World", "judge", "read"]
+__all__ = ["CHECKS", "SEVERITIES", "Configuration", "Finding", "Journal", "Seen", "World", "judge", "read"]

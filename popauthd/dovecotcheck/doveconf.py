@@ -41,6 +41,7 @@ DEFAULTS = {
     "instance_name": "dovecot",
     "log_path": "syslog",
     "info_log_path": "",
+    "syslog_facility": "mail",
     "log_timestamp": "%b %d %H:%M:%S ",
     "haproxy_trusted_networks": "",
     "login_trusted_networks": "",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import configparser
 import os
-import pwd
 import re
 import stat
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from popauthd.as_user import group_name, user_name
+from popauthd.accounts import group_name, user_id, user_name
 from popauthd.dovecotcheck import Configuration, Journal, read
+from popauthd.dovecotcheck.findings import SNIPPETS
 from popauthd.errors import SourceError
 from popauthd.sources.journal.reader import journal_here
 from popauthd.text import safe
@@ -54,8 +54,17 @@ def _of_command(command: Sequence[str]) -> str:
         raise SourceError(f"{' '.join(command)} cannot be run: {error}") from error
     if done.returncode != 0:
         why = done.stderr.decode("utf-8", "backslashreplace").strip()
-        raise SourceError(f"{' '.join(command)} failed; repair Dovecot's configuration: {safe(why, 300)}")
+        said = f"{' '.join(command)} failed; repair Dovecot's configuration: {safe(why, 300)}"
+        raise SourceError("; ".join((said, *_snippets_of_before(why))))
     return done.stdout.decode("utf-8", "backslashreplace")
+
+
+def _snippets_of_before(why: str) -> Iterator[str]:
+    """What takes the place of popauthd's snippets for 2.3, where Dovecot 2.4 stops at one of them."""
+    for setting, way in {"auth_policy_request_attributes: ": "auth-policy", "override_fields: ": "post-login"}.items():
+        if setting in why:
+            old, new = (f"popauthd-{way}-{branch}.conf" for branch in ("2.3", "2.4"))
+            yield f"for Dovecot 2.4 {SNIPPETS}/{new} takes the place of {old}"
 
 
 def loose(path: str, trusted: Iterable[str] = ("root", "dovecot")) -> str:
@@ -63,12 +72,7 @@ def loose(path: str, trusted: Iterable[str] = ("root", "dovecot")) -> str:
 
     A file that is missing is judged by its directories.
     """
-    owners = set()
-    for name in trusted:
-        try:
-            owners.add(pwd.getpwnam(name).pw_uid)
-        except KeyError:
-            continue
+    owners = {uid for name in trusted if (uid := user_id(name)) is not None}
     real = Path(os.path.realpath(path))
     for place in [real, *real.parents]:
         try:

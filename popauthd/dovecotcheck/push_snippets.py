@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from popauthd.dovecotcheck.doveconf import Configuration
 from popauthd.dovecotcheck.findings import Finding, World
+from popauthd.dovecotcheck.variables import foreign
 from popauthd.sources.push.messages import PROTOCOLS, UNLESS_NO
 from popauthd.text import safe
 
@@ -44,7 +45,7 @@ def push(configuration: Configuration, world: World) -> Found:
 
 
 def _warning(seen: str, advice: str) -> Finding:
-    return Finding("push", "warning", seen, advice)
+    return Finding("push", "warning", seen, advice, fault=True)
 
 
 def _snippet(configuration: Configuration, way: str) -> str:
@@ -72,7 +73,11 @@ def _script(configuration: Configuration, world: World) -> Found:
     for user in sorted(deaf):
         seen = f"Dovecot runs popauthd's script as {safe(user)}, who is not heard"
         yield _warning(seen, f'in popauthd.toml add "{safe(user)}" to push_users, then restart popauthd')
-    if not untold and not deaf:
+    fields = [line.value for line in configuration.within("userdb") if "popauthd_" in f"{line.key}={line.value}"]
+    if words := foreign(" ".join(fields), old=configuration.old):
+        seen = f"userdb gives the script {safe(' '.join(words))}, which is another Dovecot's language: TLS is not told"
+        yield _warning(seen, f"see the end of {_snippet(configuration, 'post-login')} (dovecot/README.md)")
+    elif not untold and not deaf:
         users = ", ".join(sorted({safe(run[protocol].user) for protocol in wanted}))
         yield Finding(
             "push", "ok", f"Dovecot's script tells of {' and '.join(wanted) or 'no protocol'} as {users or 'nobody'}"
@@ -157,8 +162,11 @@ def _troubles(configuration: Configuration, ours: str) -> Iterator[str]:
         yield f"{HEADER} has no X-API-Key with popauthd's secret: every report is refused"
     if configuration.value(REPORT) != "yes":
         yield f"{REPORT} = no: no login is reported"
-    if lacking := [name for name in ATTRIBUTES if not _attributes(configuration).get(name)]:
+    attributes = _attributes(configuration)
+    if lacking := [name for name in ATTRIBUTES if not attributes.get(name)]:
         yield f"{REQUEST} has no {', '.join(lacking)}: every report is refused"
+    if words := foreign(" ".join(attributes.values()), old=configuration.old):
+        yield f"{REQUEST} has {safe(' '.join(words))}, which is another Dovecot's language: reports are of no use"
 
 
 def _attributes(configuration: Configuration) -> dict[str, str]:

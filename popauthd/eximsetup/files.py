@@ -1,4 +1,4 @@
-"""Writes Exim's files: each in one step, synced to disk, and with a name for what is half written that can be found."""
+"""Writes Exim's files: each in one step and synced to disk; a half-written one has a name by which it is found."""
 
 from __future__ import annotations
 

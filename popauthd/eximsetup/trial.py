@@ -1,4 +1,4 @@
-"""Builds a configuration aside and plays sessions with it (`exim -bh`: nothing is sent, nothing is changed).
+"""Builds a configuration aside and plays sessions with it: nothing is sent, and no file of Exim's is changed.
 
 A session is a client's address and a recipient; what Exim says to RCPT is compared between the configuration
 as it is and as it would be.
@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import ipaddress
-import os
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from popauthd.accounts import give_to_group
 from popauthd.as_user import read_plain
 from popauthd.errors import ConfigError
+from popauthd.eximsetup import own_acl
+from popauthd.eximsetup.commands import Envelope, Exim, must
 from popauthd.eximsetup.plan import Wanted
+from popauthd.eximsetup.relaying import HELO, REMOTE, SENDER, Proof, prove
 from popauthd.eximsetup.site import EXIM_GROUP, FILE_BYTES, Site
 
 STRANGERS = ("192.0.2.77", "2001:db8::77")  # RFC 5737 and 3849: nobody has them
-REMOTE = "somebody@example.com"
-SECONDS = 60
+DEBIANS_ACL = "acl_check_rcpt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +58,18 @@ def _words(text: str) -> list[str]:
 
 def play(site: Site, config: Path, client: str, to: str) -> str:
     """What Exim says to RCPT. Raises ConfigError if the session ends before."""
-    session = f"EHLO client.example.net\r\nMAIL FROM:<popauthd-trial@example.net>\r\nRCPT TO:<{to}>\r\nQUIT\r\n"
-    done = run([site.exim, "-C", config, "-bh", client], session)
-    replies = [line for line in done.stdout.splitlines() if line[:3].isdigit() and line[3:4] == " "]
-    if len(replies) < 4:
-        raise ConfigError(f"exim -bh {client} ended early: {(done.stdout + done.stderr)[-300:].strip()}")
-    return replies[3]
-
-
-def run(command: Sequence[str | Path], text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command of Exim's. Raises ConfigError if it takes too long or cannot be started."""
     try:
-        return subprocess.run(
-            command, input=text, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"{command[0]}: {error}") from error
-
-
-def must(command: Sequence[str | Path], what: str) -> str:
-    """Run a command that must succeed; returns its output. Raises ConfigError with what it said."""
-    done = run(command)
-    if done.returncode != 0:
-        raise ConfigError(f"{what} failed: {(done.stdout + done.stderr).strip()[-500:]}")
-    return done.stdout
+        return Exim(site.exim, config).reply_to_rcpt(client, Envelope(HELO, SENDER, to))
+    except ConfigError as error:
+        raise ConfigError(f"exim -bh {client}: {error}") from error
 
 
 @contextlib.contextmanager
 def aside(site: Site) -> Iterator[Path]:
     """A directory that Exim can look into, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="try.", dir=site.work) as directory:
-        with contextlib.suppress(KeyError, PermissionError):
-            os.chown(directory, -1, grp.getgrnam(EXIM_GROUP).gr_gid)
+        with contextlib.suppress(PermissionError):
+            give_to_group(directory, EXIM_GROUP)
         Path(directory).chmod(0o750)
         yield Path(directory)
 
@@ -104,20 +84,28 @@ def build(site: Site, wanted: Wanted, where: Path) -> Path:
         _copy(site.confdir, confdir)
         for path, text in wanted.items():
             if path.is_relative_to(site.confdir):
-                _put(confdir / path.relative_to(site.confdir), _elsewhere(text, site, where))
+                _put(confdir / path.relative_to(site.confdir), text)
             else:
                 _put(where / path.name, text)
+        if site.acl_file not in wanted and site.acl_file.exists():  # as it is in force
+            _put(where / site.acl_file.name, read_plain(site.acl_file, FILE_BYTES).decode("utf-8", "surrogateescape"))
         # The script looks for some files in /etc/exim4 whatever directory it is told (4.96 and 4.98).
         script = where / "update-exim4.conf"
         script.write_text(site.update.read_text().replace(str(site.confdir), str(confdir)))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{site.confdir} cannot be copied to try it: {error}") from error
     config = where / "config"
-    must(["/bin/sh", script, "-d", confdir, "-o", config], "update-exim4.conf")
-    with contextlib.suppress(KeyError, PermissionError):
-        os.chown(config, -1, grp.getgrnam(EXIM_GROUP).gr_gid)
+    if site.handwritten.exists():
+        config.write_bytes((confdir / site.handwritten.name).read_bytes())
+    else:
+        must(["/bin/sh", script, "-d", confdir, "-o", config], "update-exim4.conf")
+    # Its ACLs, the administrator's own too, name our file where it is tried.
+    made = config.read_bytes()
+    config.write_bytes(made.replace(str(site.acl_file).encode(), str(where / site.acl_file.name).encode()))
+    with contextlib.suppress(PermissionError):
+        give_to_group(config, EXIM_GROUP)
     config.chmod(0o640)
-    must([site.exim, "-C", config, "-bV"], "exim -bV")
+    Exim(site.exim, config).must("-bV")
     return config
 
 
@@ -150,10 +138,6 @@ def _copy_below(directory: Path, to: Path, above: frozenset[tuple[int, int]]) ->
             (to / path.name).write_bytes(read_plain(path, FILE_BYTES))
 
 
-def _elsewhere(text: str | None, site: Site, where: Path) -> str | None:
-    return None if text is None else text.replace(str(site.acl_file), str(where / site.acl_file.name))
-
-
 def _put(path: Path, text: str | None) -> None:
     path.unlink(missing_ok=True)
     if text is not None:
@@ -162,9 +146,13 @@ def _put(path: Path, text: str | None) -> None:
 
 def pending(site: Site, before: Path) -> bool:
     """Whether the configuration in force lacks what `before`, built from the present files, has."""
-    copied = str(before.parent / "exim4").encode()
-    present = before.read_bytes().replace(copied, str(site.confdir).encode())
-    return site.generated.exists() and not same(site.generated.read_bytes(), present)
+    if site.handwritten.exists() or not site.generated.exists():
+        return False
+    present = before.read_bytes()
+    for path in (site.confdir, site.acl_file):
+        copied = before.parent / ("exim4" if path == site.confdir else path.name)
+        present = present.replace(str(copied).encode(), str(path).encode())
+    return not same(site.generated.read_bytes(), present)
 
 
 def same(one: bytes, other: bytes) -> bool:
@@ -175,19 +163,43 @@ def same(one: bytes, other: bytes) -> bool:
     return first == second
 
 
+def acl_in_force(site: Site, config: Path) -> str:
+    """What a configuration has as ACL for recipients: a name, a file, or statements."""
+    return Exim(site.exim, config).must("-bP", "acl_smtp_rcpt").partition("=")[2].strip()
+
+
 def asks(site: Site, config: Path) -> bool:
-    """Whether a configuration has our ACL for recipients in force."""
-    return site.acl_file.name in must([site.exim, "-C", config, "-bP", "acl_smtp_rcpt"], "exim -bP acl_smtp_rcpt")
+    """Whether a configuration has our ACL for recipients in force, by itself or within one of the administrator's."""
+    if site.acl_file.name in acl_in_force(site, config):
+        return True
+    acl_file = site.acl_file if config == site.config else config.parent / site.acl_file.name
+    return acl_file.exists() and own_acl.asking(Exim(site.exim, config).must("-bP", "config"), acl_file)
+
+
+def proofs(site: Site, config: Path) -> list[Proof]:
+    """What a configuration says to strangers. Raises ConfigError."""
+    return prove(Exim(site.exim, config), STRANGERS)
+
+
+def granted_relays(site: Site, config: Path, proof: Proof, acl_text: str) -> str:
+    """What a client that is granted is told by a configuration built aside, of what it was refused in `proof`.
+
+    acl_text: the ACL file with "yes" for an answer. Raises ConfigError.
+    """
+    acl_file = config.parent / site.acl_file.name
+    before = acl_file.read_bytes()
+    acl_file.write_text(acl_text, "utf-8")
+    try:
+        exim = Exim(site.exim, config)
+        replies = [exim.reply_to_rcpt(proof.client, envelope) for envelope in proof.envelopes]
+    finally:
+        acl_file.write_bytes(before)
+    return next((reply for reply in replies if reply.startswith("2")), replies[0])
 
 
 def played(site: Site, config: Path) -> dict[Case, str]:
     """Every case, and what Exim says by a configuration. Raises ConfigError if a session ends early."""
     return {case: play(site, config, case.client, case.to) for case in cases(site)}
-
-
-def open_relay(said: Mapping[Case, str]) -> str:
-    """The first stranger who relays by what `played` found, or ""."""
-    return next((case.client for case, reply in said.items() if case.stranger and reply.startswith("2")), "")
 
 
 def compare(before: Mapping[Case, str], after: Mapping[Case, str]) -> list[str]:

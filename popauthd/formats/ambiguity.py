@@ -1,7 +1,7 @@
 """What makes a line ambiguous: two servers know it, each in its own way. Such a line is refused.
 
-It happens where the formats of two servers are read from one program's lines. An attacker writes user names, reverse
-DNS names and client ids, so a line that can be read in two ways must not grant in either.
+This can happen where the lines of one program may have the formats of two servers. An attacker chooses user names,
+reverse DNS names and client ids, so a line that can be read in two ways must not grant in either.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from popauthd.model import Ignored, Refusal
 
 
 def read(rows: tuple[Format, ...], frame: Frame, at: int) -> tuple[str, Outcome]:
-    """What the one server that knows the line makes of it, with the format's name; a refusal where two do.
+    """The format's name and the outcome of the one server that knows the line; a refusal if two servers know it.
 
-    The rows of one server are asked in their order: the first that knows the line speaks for it.
+    The rows of one server are tried in their order, and the first that knows the line decides for this server.
     """
     if len(rows) == 1:
         return _first(rows, frame, at)
@@ -31,7 +31,7 @@ def read(rows: tuple[Format, ...], frame: Frame, at: int) -> tuple[str, Outcome]
 
 
 def _first(rows: tuple[Format, ...], frame: Frame, at: int) -> tuple[str, Outcome]:
-    """What the first format that knows the line makes of it, with its name."""
+    """The name and the outcome of the first format that knows the line; "" and None if no format does."""
     for row in rows:
         outcome = row.read(frame, at)
         if outcome is not None:

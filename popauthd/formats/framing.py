@@ -1,11 +1,11 @@
-"""What stands before the message is taken off, by the headers of headers.py.
+"""Framing: takes off what stands before the message of a line, by the table in headers.py.
 
 A header belongs to a framing, and a source has one framing (`dovecot-file`, `syslog`), so a line can
 never choose how it is read. Within a framing the headers differ in their first bytes, or one is a
-stricter form of the next; the first row that matches wins.
+stricter form of the next. The first row that matches is used.
 
 A match takes time in proportion to the line. Only a line feed ends a line: CR, form feed, NEL and
-U+2028 are ordinary bytes here, and no pattern accepts them in a head.
+U+2028 are ordinary bytes here, and no pattern accepts them in a header.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import re
 from typing import NamedTuple
 
 from popauthd.formats import timestamps
-from popauthd.formats.headers import DOVECOT_FILE, HOST, JOURNAL, LEVEL, SHAPES, SYSLOG, ZIMBRA_FILE
+from popauthd.formats.headers import DOVECOT_FILE, HOST, JOURNAL, LEVEL, PROGRAM, SHAPES, SYSLOG, ZIMBRA_FILE
 
 
 class Frame(NamedTuple):
-    """A line taken apart: who wrote what, and the stamp, not yet read.
+    """A line split into header and text.
 
-    own_format: see Shape. program: b"" in an own file. level: what the head says, None if nothing.
-    levelled: the text must carry the level itself.
+    stamp: the bytes of the time stamp, not yet read. program: b"" in a server's own file. own_format: see Shape.
+    level: the level that the header names, None if it names none. levelled: the text itself must name the level.
+    served: the stamp is one of a log service, in one of the usual forms. container: the tag of the container whose
+    output syslog wrote down, b"" if it is none.
     """
 
     stamp: bytes
@@ -33,35 +35,64 @@ class Frame(NamedTuple):
     own_format: str = ""
     level: bytes | None = None
     levelled: bool = False
+    served: bool = False
+    container: bytes = b""
 
 
 _LOOSE_STAMP = re.compile(
     rb"(?:dovecot: )?(?:[A-Za-z]{3,9}\.? {1,2}[0-9]{1,2}|[0-9]{2,4}[-/][0-9]{1,2}[-/][0-9]{1,4})[T ]"
     rb"[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}"
 )
+_TIMES = ("year", "utc", "served", "tai", "stamp")  # the group of a head that tells how its time is read
+_SERVED = ("utc", "served")
 _RAW_PRI = re.compile(rb"<[0-9]{1,3}>")
+_OWN_TEXT = re.compile(rb"[a-z][a-z0-9-]*(?:\([^\x00-\x1f]*\))?(?:<[^<>\x00-\x1f]*>)*: (?:" + LEVEL + rb"): ")
+# What a container wrote, behind the head that syslog gave it: a line of its own syslog, or of Dovecot's own file.
+_INSIDE = re.compile(
+    rb"(?:"
+    + timestamps.ANY_STAMP
+    + rb") (?:"
+    + HOST
+    + rb" (?P<program>"
+    + PROGRAM
+    + rb")(?:\[(?P<pid>[0-9]{1,10})\])?: |(?="
+    + _OWN_TEXT.pattern
+    + rb"))"
+)
 
 
 class Framer:
-    """Takes the lines of one framing apart. own_stamp: the pattern of an own file's stamps."""
+    """Splits the lines of one framing.
 
-    def __init__(self, framing: str, own_stamp: bytes, own_layout: bool = False) -> None:
+    own_stamp: the pattern of the time stamps in a server's own file. containers: the tags of the containers whose
+    output counts, where syslog writes it down.
+    """
+
+    def __init__(
+        self,
+        framing: str,
+        own_stamp: bytes,
+        own_layout: bool = False,
+        containers: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.framing, self.own_layout = framing, own_layout
+        self._containers = containers if framing == SYSLOG else frozenset()
         blank = b" ?" if own_layout else b" "  # a log_timestamp may have been set without its last blank
         forwarded = rb"|" + timestamps.MONTH_STAMP + rb" " + HOST + rb" mailboxlog " if framing == ZIMBRA_FILE else b""
         self._stamp = re.compile(
-            rb"(?:dovecot: |(?:imap|pop3)-login: (?=[0-9])|<[0-9]{1,3}>1 " + forwarded + rb")?"
+            rb"(?:dovecot: |(?:imap|pop3)-login: (?=[0-9])|<[0-9]{1,3}>(?:1 )?" + forwarded + rb")?"
             rb"(?P<stamp>" + own_stamp + rb"|@[0-9a-f]{24})" + blank
         )
-        self._heads = [
+        heads = [
             (shape, re.compile(shape.head.replace(b"OWN) ", own_stamp + b")" + blank)))
             for shape in SHAPES
             if shape.framing == framing
         ]
+        self._heads = [(shape, head, next(filter(head.groupindex.get, _TIMES))) for shape, head in heads]
 
     def frame(self, line: bytes) -> Frame | None:
-        """The line taken apart, or None when no header of the framing fits."""
-        for shape, head in self._heads:
+        """Split the line; None if no header of the framing fits it."""
+        for shape, head, time in self._heads:
             found = head.match(line)
             if found is None:
                 continue
@@ -69,42 +100,74 @@ class Framer:
             text = line[found.end() :]
             if "service" in part:
                 text = part["service"] + b": " + text
-            return Frame(
-                part.get("stamp", b"") or part.get("tai", b""),
+            program = part.get("program", b"")
+            frame = Frame(
+                part[time] if time == "stamp" else _stamp(time, part),
                 text,
                 part.get("host", b""),
-                part.get("program", b""),
+                program,
                 part.get("pid", b""),
                 shape.own_format,
                 part.get("level"),
                 shape.levelled,
+                time in _SERVED,
             )
+            return _inside(frame) if program in self._containers else frame
         return None
 
     def stamp(self, line: bytes) -> bytes | None:
-        """The stamp that a line of any program begins with."""
+        """The time stamp that a line begins with, whatever program wrote the line; None if it has none."""
         found = self._stamp.match(line)
         return None if found is None else found["stamp"]
 
     def why_not(self, line: bytes) -> str:
-        """The reason word for a line that no shape fits."""
+        """The reason word for a line that no header fits."""
         if _RAW_PRI.match(line):
             return "raw-pri"
         return "bad-stamp" if self.stamp(line) is None and _LOOSE_STAMP.match(line) else "unframed"
 
 
+def _stamp(time: str, part: dict[str, bytes]) -> bytes:
+    """The time stamp of a head, from its groups, in a form that is read. time: one of _TIMES."""
+    if time == "utc":
+        return part["utc"].replace(b"_", b"T") + b"Z"
+    return timestamps.with_year(part["stamp"], part["year"]) if time == "year" else part[time]
+
+
+def _inside(outer: Frame) -> Frame:
+    """The frame of the line that a container wrote; the frame itself if its text is no such line.
+
+    Time and host stay those of the outer head: the machine's syslog set them. A program that is called as Dovecot is by
+    default counts under the container's tag, which is what `programs` names.
+    """
+    found = _INSIDE.match(outer.text)
+    if found is None:
+        return outer
+    text, program = outer.text[found.end() :], found["program"]
+    if program is None:
+        return outer._replace(text=text, own_format="dovecot", levelled=True, container=outer.program)
+    name = outer.program if program == b"dovecot" else program
+    return outer._replace(text=text, program=name, pid=found["pid"] or b"", container=outer.program)
+
+
+def inside_container(frame: Frame) -> bytes:
+    """The tag of the container that wrote this framed line, whose own line counts for nothing yet; b"" if none did."""
+    return frame.program if not frame.container and _INSIDE.match(frame.text) else b""
+
+
 class Unwrapped(NamedTuple):
-    """A line out of a container's log: what the program wrote, and when the container engine saw it."""
+    """A line from a container's log: what the program wrote, and the container engine's time stamp."""
 
     line: bytes
     stamp: bytes
 
 
 def unwrap_docker(line: bytes) -> Unwrapped | None:
-    """The line inside a docker json-file record, or None if it is not a whole one.
+    """The line inside a docker json-file record, or None if it is not a whole record.
 
-    The engine writes a line of more than 16 KiB as several records; only the last ends in a line feed. One without
-    is not taken. LIMIT: the last looks like a line of its own; no server that is read writes lines that long.
+    The engine writes a line of more than 16 KiB as several records, of which only the last ends in a line feed. A
+    record without a line feed is not taken. LIMIT: the last record looks like a line of its own; none of the servers
+    in the table writes lines that long.
     """
     fields = json_object(line)
     if fields is None or not {"log", "stream", "time"} <= fields.keys():
@@ -118,7 +181,7 @@ def unwrap_docker(line: bytes) -> Unwrapped | None:
 
 
 def json_object(line: bytes) -> dict[str, object] | None:
-    """A JSON object whose keys are all different, or None."""
+    """The JSON object on this line, or None if it is not one, or has a key twice."""
     try:
         value = json.loads(line, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
@@ -133,11 +196,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-_OWN_TEXT = re.compile(rb"[a-z][a-z0-9-]*(?:\([^\x00-\x1f]*\))?(?:<[^<>\x00-\x1f]*>)*: (?:" + LEVEL + rb"): ")
-
-
 class Detector:
-    """Tells the framing of a line by itself, sparingly: a line that fits none says nothing."""
+    """Finds the framing of a single line. A line that fits no framing, or more than one, decides nothing."""
 
     def __init__(
         self,
@@ -145,12 +205,13 @@ class Detector:
         own_layout: bool = False,
         others: tuple[str, ...] = (),
     ) -> None:
-        """others: framings of other servers' own files that the lines may be of."""
+        """others: the framings of other servers' own files that are also possible."""
         self._own = Framer(DOVECOT_FILE, own_stamp, own_layout)
         self._syslog = Framer(SYSLOG, own_stamp)
         self._others = [Framer(framing, own_stamp) for framing in others]
 
     def framing(self, line: bytes) -> str | None:
+        """The framing of a line, or None if the line does not decide it."""
         if line[:1] == b"{":
             if b'"__REALTIME_TIMESTAMP"' in line and json_object(line) is not None:
                 return JOURNAL
@@ -170,7 +231,7 @@ SAMPLE_LINES = 100
 
 
 def detect(sample: bytes) -> str | None:
-    """The framing of a file from its first complete lines; None when they tell nothing, or two things."""
+    """The framing of a file, from its first complete lines; None if they decide nothing, or contradict each other."""
     detector = Detector()
     found = {detector.framing(line) for line in sample.split(b"\n", SAMPLE_LINES)[:-1]}
     found.discard(None)

@@ -1,12 +1,12 @@
-"""Journal records: which ones Dovecot's own log process wrote, and what is in them.
+"""The journal's trusted fields: which records Dovecot's own log process wrote, and what is in them.
 
-A record counts only if journald itself says who wrote it. The fields it adds (they begin with `_`)
-cannot be set by the sender: `_UID`, `_EXE`, `_TRANSPORT` and, on a machine that runs systemd,
-`_SYSTEMD_UNIT`. `_COMM` can (prctl), and so can everything without `_`: SYSLOG_IDENTIFIER is asked
-for as well, to tell instances apart, but proves nothing. SYSLOG_TIMESTAMP is the sender's and is
-never used; the time is `__REALTIME_TIMESTAMP`.
+A record counts only if journald itself says who wrote it. journald adds fields that begin with `_`, and the sender
+cannot set these: `_UID`, `_EXE`, `_TRANSPORT` and, on a machine that runs systemd, `_SYSTEMD_UNIT`. The sender can set
+`_COMM` (by prctl) and every field without `_`. SYSLOG_IDENTIFIER is compared as well, to tell several instances apart,
+but it proves nothing. SYSLOG_TIMESTAMP comes from the sender and is never used: the time is `__REALTIME_TIMESTAMP`.
 
-Takes both what `journalctl -o json` prints and what python3-systemd's readers give.
+Takes the fields in two shapes: as python3-systemd's reader gives them, which is what the journal source
+hands over, and as `journalctl -o json` prints them, which is what `popauthctl recognise` reads from a file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,19 @@ from typing import NamedTuple
 
 LOG_PROCESS = "/usr/lib/dovecot/log"  # Debian 12 and 13
 UNIT = "dovecot.service"
+# What a source hands over of a record; all the rest is left in the journal.
+FIELDS = (
+    "__REALTIME_TIMESTAMP",
+    "_UID",
+    "_EXE",
+    "_COMM",
+    "_SYSTEMD_UNIT",
+    "_TRANSPORT",
+    "SYSLOG_IDENTIFIER",
+    "MESSAGE",
+)
+
+Fields = Mapping[str, object]
 
 
 class Trust(NamedTuple):
@@ -38,17 +51,22 @@ class Record(NamedTuple):
     doubt: str
 
 
-def record(fields: Mapping[str, object], trust: Trust) -> Record:
+def record(fields: Fields, trust: Trust) -> Record:
     """Read the fields of a journal record. Never raises."""
-    asked = {"_UID": "0", "_EXE": trust.executable, "_TRANSPORT": "syslog"}
-    if trust.unit:
-        asked["_SYSTEMD_UNIT"] = trust.unit
-    doubt = ""
-    if any(_text(fields.get(name)) != value for name, value in asked.items()):
-        doubt = "untrusted"
-    elif _text(fields.get("SYSLOG_IDENTIFIER")) not in trust.programs:
-        doubt = "other-program"
-    return Record(_time(fields.get("__REALTIME_TIMESTAMP")), _bytes(fields.get("MESSAGE")), doubt)
+    at, message = _time(fields.get("__REALTIME_TIMESTAMP")), _bytes(fields.get("MESSAGE"))
+    return Record(at, message, _doubt(fields, trust))
+
+
+def _doubt(fields: Fields, trust: Trust) -> str:
+    """The reason word for why a record is not Dovecot's; "" if it is."""
+    if (
+        _text(fields.get("_UID")) != "0"
+        or _text(fields.get("_EXE")) != trust.executable
+        or _text(fields.get("_TRANSPORT")) != "syslog"
+        or (trust.unit and _text(fields.get("_SYSTEMD_UNIT")) != trust.unit)
+    ):
+        return "untrusted"
+    return "" if _text(fields.get("SYSLOG_IDENTIFIER")) in trust.programs else "other-program"
 
 
 def _text(value: object) -> str | None:
@@ -56,7 +74,10 @@ def _text(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
     return value if isinstance(value, str) else None
 
 

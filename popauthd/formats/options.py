@@ -1,4 +1,4 @@
-"""How the lines of one source are read, and what in it makes no sense."""
+"""How the lines of one source are read, and which options are not valid."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from popauthd.formats.servers import FORMATS
 class Options:
     """How the lines of one source are read.
 
-    framing: one of headers.FRAMINGS; "auto" decides at the first line that tells. proxy_lines: whether a
-    Dovecot proxy's line counts.
-    timezone: for stamps without a zone; an IANA name, "" for the machine's. timestamp: Dovecot's
-    log_timestamp, "" for the defaults. hostnames: syslog hosts to accept, () for any.
-    programs: Dovecot's syslog identifiers. unit, executable: what a journal record's trusted fields
-    must be; unit "" where no systemd runs.
+    framing: one of headers.FRAMINGS; "auto" takes the framing of the first line that fits exactly one.
+    formats: the servers whose logins count. proxy_lines: whether the lines of a Dovecot proxy count.
+    timezone: for time stamps without a zone: an IANA name, or "" for the machine's zone. timestamp: Dovecot's
+    log_timestamp; "" for the defaults. hostnames: the syslog hosts to accept; () for any.
+    programs: Dovecot's syslog identifiers. unit, executable: the values that the trusted fields of a journal record
+    must have; unit is "" where systemd does not run. services, rip_last: see row.Known; services as pairs.
     """
 
     framing: str = headers.AUTO
@@ -31,10 +31,12 @@ class Options:
     programs: tuple[str, ...] = ("dovecot",)
     unit: str = journal_fields.UNIT
     executable: str = journal_fields.LOG_PROCESS
+    services: tuple[tuple[str, str], ...] = ()
+    rip_last: bool = False
 
 
 def check(options: Options) -> None:
-    """Raise ValueError on names that are not known and on names that no line can have."""
+    """Raise ValueError for a name that is not known, and for a name that cannot stand in any line."""
     named = {row.part_of for row in FORMATS}
     if options.framing not in headers.FRAMINGS:
         raise ValueError(f"framing {options.framing!r} is not known; use {', '.join(headers.FRAMINGS)}")
@@ -57,7 +59,7 @@ def check(options: Options) -> None:
 
 
 def by_program(rows: list[Format], options: Options, *, prefixed: bool) -> dict[bytes, tuple[Format, ...]]:
-    """The formats by syslog identifier. prefixed: only those that stand behind a prefix and a slash."""
+    """The formats by syslog identifier. prefixed: only the formats whose program may have a prefix and a slash."""
     programs: dict[bytes, tuple[Format, ...]] = {}
     for row in rows:
         if prefixed and not row.prefixed:

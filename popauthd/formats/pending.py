@@ -1,12 +1,12 @@
 """Logins that take two lines: the address in the first, the success in the second.
 
-Linked by host, program and process id. A link is used once, replaced when the process id comes again,
-and worth nothing after two minutes, or when the clock of the lines steps back. It lives in memory
-alone: what a restart cuts off is refused, never guessed. At most 4096 are kept; the oldest goes first,
-so a flood of connections can lose a login and never gives one away.
+The two lines are linked by host, program and process id. A link is used once. It is replaced when the same process id
+comes again, and it counts no more after two minutes, or when the time of the lines steps back. Links are kept in
+memory only: a second line whose first line came before a restart is refused. At most 4096 links are kept, and the
+oldest is dropped first, so a flood of connections can lose a login but never makes one.
 
-LIMIT: a process id that comes again within two minutes, and whose first line syslog lost, would be
-linked to the client before it.
+LIMIT: if a process id comes again within two minutes, and syslog has lost the first line of the new process, its
+second line is linked to the client of the old process.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Key = tuple[str, bytes, bytes, bytes]
 
 
 class Link(NamedTuple):
-    """Where a process's client came from, and when."""
+    """The address of a process's client, and the time of the first line."""
 
     address: str
     at: int
 
 
 class Links:
-    """The first lines that wait for their second. Belongs to one recogniser."""
+    """The first lines that wait for their second lines. Belongs to one recogniser."""
 
     def __init__(self) -> None:
         self._waiting: dict[Key, Link] = {}
@@ -41,16 +41,16 @@ class Links:
         return len(self._waiting)
 
     def forget(self, name: str, frame: Frame) -> None:
-        """What a process's first line said is in doubt: another line of it could not be read."""
+        """Forget the first line of a process, because another line of the same process could not be read."""
         self._waiting.pop((name, frame.host, frame.program, frame.pid), None)
 
     def contradict(self, name: str, frame: Frame, address: str) -> bool:
-        """Whether the process's first line told of another address than its login in one line does."""
+        """Whether the first line of a process named another address than its login in one line does."""
         link = self._waiting.pop((name, frame.host, frame.program, frame.pid), None)
         return link is not None and parse(link.address) != parse(address)
 
     def join(self, name: str, half: Came | Passed, frame: Frame, at: int) -> Login | Refusal | Ignored:
-        """Remember a first line; make a login of a second. name: the format's."""
+        """Remember a first line; make a login from a second line. name: the format's name."""
         key = (name, frame.host, frame.program, frame.pid)
         link = self._waiting.pop(key, None)
         if isinstance(half, Came):

@@ -1,32 +1,41 @@
 """Lines in, events out: the recogniser of one source.
 
-`line` is the whole truth, and `block` the same verdicts for many lines at once: a pattern takes the
-logins and session ends of the most common form out of the block, what lies between them is looked at only if a
-trigger is in it, and then line by line.
+`line` reads one line, and is the reference. `columns` gives the same verdicts for many lines at once: with one
+pattern it takes the logins, session ends and failures of the most common form; of the other lines it reads, one by
+one, only those that have a trigger in them. `block` gives the same as events, `lines` an event for each line.
+`record` and `records` read records of the journal by their fields.
 
-Never raises, touches nothing but its own cache, and takes time in proportion to the bytes: every
-pattern is anchored and linear, and a line over 64 KiB is refused unread. CR, form feed, NUL and
-U+2028 never end a line; one that ends in CR is refused with whatever else does not hold, because
-Dovecot never writes it and a file that was converted is not the log.
+It never raises, changes nothing but its own cache, and takes time in proportion to the bytes: every
+pattern is anchored and linear, and a line or message over 64 KiB is refused unread. CR, form feed, NUL and
+U+2028 never end a line. A login that ends in CR is refused, as it is not valid: Dovecot never writes a CR, and a file
+that was converted is not the log.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Mapping
+import operator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
-from popauthd.formats import framing, headers, journal_fields, timestamps
-from popauthd.formats.fast_path import Common
+from popauthd.formats import framing, headers, heads, journal_fields, other_heads, timestamps
+from popauthd.formats.columns import Block, put_in_order
+from popauthd.formats.fast_path import Common, Taken
 from popauthd.formats.framing import Frame
 from popauthd.formats.grammars import Grammars
+from popauthd.formats.journal_fields import Fields
 from popauthd.formats.options import Options, check
 from popauthd.formats.pending import Links
-from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
+from popauthd.formats.servers import dovecot
+from popauthd.model import Event, Failure, Ignored, Login, Matter, Refusal
+from popauthd.text import safe
 
 LINE_BYTES = 65536
-
-Matter = Login | SessionEnd | Refusal
+_OTHER, _EMPTY = Ignored("other"), Ignored("empty")
+_PLACE = operator.itemgetter(0)
+_FEED = re.compile(rb"\n")  # which it counts in half the time of bytes.count
 
 
 class Recogniser:
@@ -38,6 +47,7 @@ class Recogniser:
         self._options = options
         self._grammars = Grammars(options)
         self.refused: dict[str, bytes] = {}
+        self.heads: Counter[str] = Counter()
         self._hosts = frozenset(name.encode() for name in options.hostnames)
         self._trust = journal_fields.Trust(options.programs, options.unit, options.executable)
         self._syslog_stamps = timestamps.Stamps(options.timezone)
@@ -58,7 +68,8 @@ class Recogniser:
         self._stamps = self._own_stamps if own else self._syslog_stamps
         if name in headers.LAYOUTS:
             self._stamps = timestamps.Stamps(options.timezone, headers.LAYOUTS[name])
-        self._framer = framing.Framer(name, self._stamps.pattern, bool(own and options.timestamp))
+        containers = frozenset(program.encode() for program in options.programs if program != "dovecot")
+        self._framer = framing.Framer(name, self._stamps.pattern, bool(own and options.timestamp), containers)
         if name in (headers.DOVECOT_FILE, headers.SYSLOG) and self._grammars.all_dovecots():
             self._common = Common(self._framer, self._stamps, options.hostnames, options.programs)
 
@@ -72,6 +83,12 @@ class Recogniser:
         """The framing in use; "auto" while the lines have not told."""
         return self._framing or headers.AUTO
 
+    def has_servers(self, block: bytes) -> bool:
+        """Whether a line here may be of a server whose logins count; for health alone, as anybody can write so."""
+        if self._framing in headers.OWN_FILES:
+            return b"\n" in block
+        return any(tag + end in block for tag in self._grammars.tags() for end in (b"[", b":"))
+
     def line(self, raw: bytes, now: int, written_after: int | None = None) -> Event:
         """What one line says; raw is without its line feed.
 
@@ -84,63 +101,135 @@ class Recogniser:
         return self._strict(raw, now, written_after)
 
     def block(self, block: bytes, now: int, written_after: int | None = None) -> tuple[list[Matter], int]:
-        """The events that matter of whole lines, in order, and the number of lines.
+        """The events that matter of whole lines, in order, and the number of lines. See `columns`."""
+        found = self.columns(block, now, written_after)
+        return found.matters(), found.lines
+
+    def columns(self, block: bytes, now: int, written_after: int | None = None) -> Block:
+        """What matters of whole lines, the common logins and session ends in columns.
 
         Bytes after the last line feed are not a line yet and are left out. Afterwards `refused` has the first line
-        that was refused for each reason: reading a line again would not give the same, as some are one of two.
+        that was refused for each reason: reading a line again would not give the same, as some are one of two. For a
+        reason of heads.HEAD_REASONS it is the first whose message is a login, and `heads` says how many there were.
         """
         block = block[: block.rfind(b"\n") + 1]
-        count = block.count(b"\n")
-        self.refused = {}
+        self._forget_refused()
         if not block or self._common is None:
             events = (self._noted(raw, now, written_after) for raw in block.split(b"\n")[:-1])
-            return [event for event in events if not isinstance(event, Ignored)], count
-        parts = self._common.split(block)
-        known = self._common.events(parts, now, written_after)
-        for number, event in enumerate(known):
-            if isinstance(event, Refusal) and event.reason not in self.refused:
-                self.refused[event.reason] = self._common.line(block, number)
-        merged: list[Event] = []
-        taken = 0
-        for before, event in self._between(parts[:: self._common.width], now, written_after):
-            merged += known[taken:before]
-            taken = before
-            merged.append(event)
-        merged += known[taken:]
-        return [event for event in merged if not isinstance(event, Ignored)], count
+            others = list(enumerate(matters(events)))
+            return Block(block.count(b"\n"), others=others)
+        taken, lines, doubtful = self._taken(self._common, block, now, written_after)
+        inside = len(taken.doubtful) - len({place for place, _raw in taken.doubtful})
+        count = len(taken.gaps) - 2 + len(_FEED.findall(lines)) + inside
+        between = taken.failures
+        if doubtful:
+            between += ((place, matter(self._noted(raw, now, written_after))) for place, _start, raw in doubtful)
+            between.sort(key=_PLACE)
+        return put_in_order(count, len(taken.gaps) - 1, taken.logins, taken.ends, between)
+
+    def lines(self, block: bytes, now: int) -> Iterator[Event]:
+        """What each of whole lines says, in order, as `line` does."""
+        if not block or self._common is None:
+            yield from (self.line(raw, now) for raw in block.split(b"\n")[:-1])
+            return
+        taken, _lines, doubtful = self._taken(self._common, block, now, None)
+        of_match: dict[int, list[Event]] = {}
+        of_line: dict[int, Event] = {}
+        for place, start, raw in doubtful:
+            event = self.line(raw, now)
+            if start < 0:
+                of_match.setdefault(place // 2, []).append(event)
+            else:
+                of_line[start] = event
+        of_match.update(zip(taken.logins.place, ([login] for login in taken.logins.events()), strict=True))
+        of_match.update(zip(taken.ends.place, ([end] for end in taken.ends.events()), strict=True))
+        for place, told in taken.failures:
+            failed = told if isinstance(told, Failure) else None
+            of_match[place // 2] = [Ignored("failure", dovecot.NAME, failed)]
+        start = 1
+        for number, gap in enumerate(taken.gaps):
+            raws = gap.split(b"\n")[1:]
+            for raw in raws[:-1] if number == len(taken.gaps) - 1 else raws:
+                yield of_line.get(start) or (_OTHER if raw else _EMPTY)
+                start += len(raw) + 1
+            yield from of_match.get(number, ())
+
+    def _taken(
+        self, common: Common, block: bytes, now: int, written_after: int | None
+    ) -> tuple[Taken, bytes, list[tuple[int, int, bytes]]]:
+        """What is of the common form in a block; the other lines together; what the strict reader must judge.
+
+        The last is in the order of the log, which `refused` and the two halves of a login ask for: the place (see
+        put_in_order), where the line begins in the other lines (-1 if it is none of them), and the line.
+        """
+
+        def is_login(raw: bytes) -> bool:
+            return isinstance(self.line(raw, now, written_after), Login)
+
+        while True:
+            taken = common.take(block, now, written_after)
+            lines = b"".join(taken.gaps)
+            starts = sorted(self._grammars.stirring(lines) | _long_lines(lines))
+            raws = [lines[start : lines.index(b"\n", start)] for start in starts]
+            if not sum(common.learn(raw, is_login) for raw in raws):
+                break
+        doubtful = [(place, -1, raw) for place, raw in taken.doubtful]
+        if starts:
+            ends = list(itertools.accumulate(map(len, taken.gaps)))
+            places = (2 * bisect.bisect_right(ends, start) for start in starts)
+            doubtful += zip(places, starts, raws, strict=True)
+            doubtful.sort(key=_PLACE)
+        return taken, lines, doubtful
 
     def _noted(self, raw: bytes, now: int, written_after: int | None) -> Event:
         """What one line of a block says; one that is refused is kept."""
         event = self.line(raw, now, written_after)
         if isinstance(event, Refusal):
-            self.refused.setdefault(event.reason, raw)
+            self._keep(event.reason, raw, heads.messages(event.reason, raw, self._framer.frame(raw)))
         return event
 
-    def _between(self, gaps: list[str], now: int, written_after: int | None) -> list[tuple[int, Matter]]:
-        """The events that matter in the gaps, in order, each with the number of its gap."""
-        lines = "".join(gaps).encode("latin-1")
-        starts = sorted(self._grammars.stirring(lines) | _long_lines(gaps))
-        if not starts:
-            return []
-        ends = list(itertools.accumulate(map(len, gaps)))
-        found: list[tuple[int, Matter]] = []
-        for start in starts:
-            event = self._noted(lines[start : lines.index(b"\n", start)], now, written_after)
-            if not isinstance(event, Ignored):
-                found.append((bisect.bisect_right(ends, start), event))
-        return found
+    def _forget_refused(self) -> None:
+        self.refused, self.heads = {}, Counter()
 
-    def record(self, fields: Mapping[str, object]) -> Event:
+    def _keep(self, reason: str, raw: bytes, messages: Iterable[bytes]) -> None:
+        """Note a line that was refused. messages: what may be its message, asked only if its head is the reason."""
+        if reason in heads.HEAD_REASONS:
+            if len(raw) > heads.LONGEST or not any(map(self._grammars.begins_like_a_login, messages)):
+                return
+            self.heads[reason] += 1
+        self.refused.setdefault(reason, raw)
+
+    def records(self, records: Iterable[Fields]) -> tuple[list[Matter], int]:
+        """The events that matter of journal records, in order, and the number of records.
+
+        Afterwards `refused` has the message of the first record that was refused for each reason, as `block` has lines,
+        and `heads` its numbers.
+        """
+        self._forget_refused()
+        found: list[Event] = []
+        for fields in records:
+            event = self.record(fields)
+            found.append(event)
+            if isinstance(event, Refusal):
+                message = journal_fields.record(fields, self._trust).message or b""
+                self._keep(event.reason, message, [message])
+        return matters(found), len(found)
+
+    def record(self, fields: Fields) -> Event:
         """What one journal record says, from its fields (as of journalctl's JSON or python3-systemd)."""
         at, message, doubt = journal_fields.record(fields, self._trust)
         if message is None:
             return Ignored("other") if doubt else Refusal("no-message", at)
+        if len(message) > LINE_BYTES:
+            return Refusal("too-long")
         if not doubt and b"\n" in message:
             return Refusal("multi-line", at)
         event = self._grammars.read(self._grammars.of_journal(), Frame(b"", message), at)
-        if doubt and not isinstance(event, Ignored):
-            return Refusal(doubt, at, event.address if isinstance(event, Login) else "", event.user, event.format)
-        return event
+        if not doubt:
+            return event
+        if isinstance(event, Ignored):
+            return Ignored(event.reason, event.format)  # anybody may have written who failed
+        return Refusal(doubt, at, event.address if isinstance(event, Login) else "", event.user, event.format)
 
     def stamp(self, raw: bytes, now: int) -> int | None:
         """The time of any line, whatever it says; None if it has none that can be read."""
@@ -152,13 +241,36 @@ class Recogniser:
         if raw[:1] == b"{":
             unwrapped = framing.unwrap_docker(raw)
             return None if unwrapped is None else self._syslog_stamps.read(unwrapped.stamp, now)
-        stamp = self._framer.stamp(raw)
-        return None if stamp is None else self._time(stamp, now, None)
+        frame = self._framer.frame(raw)
+        if frame is None:
+            stamp = self._framer.stamp(raw)
+            frame = None if stamp is None else Frame(stamp, b"")
+        return None if frame is None else self._time(frame, now, None)
 
-    def _time(self, stamp: bytes, now: int, written_after: int | None) -> int | None:
-        if stamp[:1] == b"@":
-            return timestamps.tai64n(stamp)
-        return self._stamps.read(stamp, now, written_after)
+    def head_name(self, raw: bytes) -> str:
+        """What stands before the message of a line, in words for an administrator, if that is why it is not read.
+
+        "" for a line whose head fits this source. A container's line that syslog wrote down is named with its tag.
+        """
+        raw = raw[:LINE_BYTES]
+        if self._framing == headers.JOURNAL:
+            return "" if framing.json_object(raw) is not None else "text that is no journal record"
+        if raw[:1] == b"{":
+            unwrapped = framing.unwrap_docker(raw)
+            raw = raw if unwrapped is None else unwrapped.line
+        found = self._detector.framing(raw)
+        if found is None:
+            return other_heads.name(raw)
+        if found != (self._framing or found):
+            return f'{headers.CALLED[found]}: set framing = "{found}"'
+        frame = self._framer.frame(raw)
+        tag = b"" if frame is None else framing.inside_container(frame)
+        return f'a container\'s output in syslog: name its tag, programs = ["{safe(tag.decode())}"]' if tag else ""
+
+    def _time(self, frame: Frame, now: int, written_after: int | None) -> int | None:
+        if frame.stamp[:1] == b"@":
+            return timestamps.tai64n(frame.stamp)
+        return (self._syslog_stamps if frame.served else self._stamps).read(frame.stamp, now, written_after)
 
     def _detect(self, raw: bytes) -> bool:
         found = self._detector.framing(raw)
@@ -175,7 +287,7 @@ class Recogniser:
         if self._framing == headers.JOURNAL:
             return self._journal_line(raw)
         low = raw.lower()
-        if not self._grammars.may_matter(low):
+        if not self._grammars.may_matter(raw, low):
             return Ignored("other" if raw else "empty")
         unwrapped, outer = None, None
         if raw[:1] == b"{":
@@ -192,7 +304,7 @@ class Recogniser:
         if not rows or not known_host:
             reason = "other-host" if rows else "other-program"
             return Refusal(reason) if self._grammars.looks_like_login(low) else Ignored("other")
-        at = self._time(frame.stamp, now, written_after) if unwrapped is None else outer
+        at = self._time(frame, now, written_after) if unwrapped is None else outer
         return self._grammars.read(rows, frame, at)
 
     def _journal_line(self, raw: bytes) -> Event:
@@ -204,15 +316,24 @@ class Recogniser:
         return Ignored("other" if raw else "empty")
 
 
-def _long_lines(gaps: list[str]) -> set[int]:
-    """Where the lines begin, in all gaps together, that are too long to be read."""
+def matters(events: Iterable[Event]) -> list[Matter]:
+    """What of these events the watcher must know."""
+    return [told for event in events if (told := matter(event)) is not None]
+
+
+def matter(event: Event) -> Matter | None:
+    """What of an event the watcher must know: of a line that is ignored, who failed to log in, if it tells."""
+    return event.failed if isinstance(event, Ignored) else event
+
+
+def _long_lines(lines: bytes) -> set[int]:
+    """Where those of these lines begin that are too long to be read."""
     starts: set[int] = set()
+    half = LINE_BYTES // 2  # a longer line reaches over one of these pieces
+    if all(lines.find(b"\n", at, at + half) >= 0 for at in range(0, len(lines), half)):
+        return starts
     at = 0
-    for gap in gaps:
-        if len(gap) > LINE_BYTES:
-            place = at
-            for line in gap.split("\n"):
-                starts.update({place} if len(line) > LINE_BYTES else ())
-                place += len(line) + 1
-        at += len(gap)
+    for line in lines.split(b"\n"):
+        starts.update({at} if len(line) > LINE_BYTES else ())
+        at += len(line) + 1
     return starts

@@ -2,16 +2,18 @@
 
 Reads the two stamps that Dovecot and syslog write by default (`Nov 23 21:00:00`, without a year, and
 ISO 8601, with or without fraction and offset), any `log_timestamp` made of numbers and `%b`, and
-TAI64N labels. A stamp that names no moment (hour 25, 30 February, the hour that daylight saving
-leaves out) is None, never a neighbour of it. Second 60 is refused: POSIX clocks do not show it and
-RFC 5424 forbids it.
+TAI64N labels. A stamp may name its zone by an abbreviation, which must be UTC or the one in force in
+the source's zone. A stamp of a time that does not exist (hour 25, 30 February, the hour that daylight
+saving leaves out) is None; it is never moved to a time nearby. Second 60 is refused: POSIX clocks do
+not show it and RFC 5424 forbids it.
 
-No year: the newest year in which the stamp is at most a day ahead, so that a line of an hour ahead is
-seen as from the future (and refused by policy), and one of last December as of last December.
-No zone: the zone given, or the machine's. An hour that happens twice: see `Stamps.read`.
+A stamp without a year is read in the newest year in which it is at most a day ahead of the clock. So a
+line that is stamped an hour ahead is read as from the future (and refused by policy), and a line of
+last December as of last December. A stamp without a zone is read in the zone given, or in the
+machine's. For an hour that happens twice see `Stamps.read`.
 
-LIMIT: the machine's zone is read by the C library when the process starts; a zone changed later is
-seen after a restart.
+LIMIT: the C library reads the machine's zone when the process starts. If the zone is changed later, a
+restart is needed.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import NamedTuple
 
 DAY = 86400
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_UTC = {"UTC", "Etc/UTC"}  # known also where Debian's package tzdata is not installed
 _LAST_OF_32_BITS = (1 << 31) - 1
 LEEWAY = 120  # seconds: a line no older than this counts as written just now
 REMEMBERED = 4096  # minutes kept before the cache is emptied
@@ -35,6 +38,9 @@ ISO_STAMP = (
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
     rb"(?:[.,][0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
+ZONED_STAMP = (  # journalctl names the zone by its abbreviation
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} (?:[A-Z]{3,5}|[+-][0-9]{2}(?:[0-9]{2})?)"
+)
 ANY_STAMP = rb"(?:" + MONTH_STAMP + rb"|" + ISO_STAMP + rb")"
 
 _MONTHS = {
@@ -43,19 +49,25 @@ _MONTHS = {
         (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"), 1
     )
 }
-_FIRST_YEAR, _LAST_YEAR = 1970, 2200  # outside, a stamp is nonsense and the C library may refuse it
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200  # the C library may refuse times outside these years
 _LEAP_REACH = 9  # 29 February can be eight years back (1896 to 1904, 2096 to 2104)
 
 
 class Moment(NamedTuple):
-    """The readings of one wall-clock time in one year: none in the gap of DST, two in its fold."""
+    """What one wall-clock time in one year can mean.
 
-    about: int  # epoch seconds: the first reading, or where it would be
+    It has no reading in the hour that daylight saving leaves out, and two in the hour that happens twice.
+    """
+
+    about: int  # epoch seconds: the first reading, or the place where it would be
     readings: tuple[int, ...]
 
 
 class Fields(NamedTuple):
-    """The numbers of a stamp, not yet checked. year None: not written. offset None: no zone written."""
+    """The numbers of a stamp, not yet checked.
+
+    year, offset: None if the stamp has no year, or no offset. zone: the abbreviation of its zone, "" if it has none.
+    """
 
     year: int | None
     month: int
@@ -64,17 +76,18 @@ class Fields(NamedTuple):
     minute: int
     second: int
     offset: int | None
+    zone: str = ""
 
 
 class Stamps:
-    """Reads the stamps of one source. Holds a cache by minute, so it belongs to one thread."""
+    """Reads the stamps of one source. It keeps a cache of minutes, so it belongs to one thread."""
 
     def __init__(self, timezone: str = "", layout: str = "") -> None:
         """timezone: an IANA name, "" for the machine's. layout: a log_timestamp, "" for the defaults.
 
-        Raises ValueError, with a message for the administrator, when either is not known.
+        Raises ValueError, with a message for the administrator, if either is not known.
         """
-        self._offset = _zone(timezone)
+        self._zone = _zone(timezone)
         self._layout = _layout(layout) if layout else None
         self.pattern = self._layout[0] if self._layout else ANY_STAMP
         self._moments: dict[bytes, tuple[Moment, ...]] = {}
@@ -83,10 +96,10 @@ class Stamps:
     def read(self, stamp: bytes, now: int, written_after: int | None = None) -> int | None:
         """The time of a stamp that matches `pattern`, in epoch seconds, or None if there is no such time.
 
-        written_after: when given, the line is known to have been written after that time. In an hour
-        that happens twice this picks the reading; without it a reading of the last two minutes is
-        taken as a line just written, and otherwise the EARLIER one: it expires earlier, so that
-        catching up never lengthens a grant.
+        written_after: a time after which the line was written, if one is known. In an hour that happens
+        twice it decides between the two readings. Without it, a reading within the last two minutes is
+        taken, as the line was probably just written; otherwise the EARLIER reading is taken. It expires
+        earlier, so reading an old log never lengthens a grant.
         """
         if not self._year_from <= now < self._year_to:
             self._turn_year(now)
@@ -110,14 +123,14 @@ class Stamps:
         return _choose([reading + second for reading in moment.readings], now, written_after)
 
     def _turn_year(self, now: int) -> None:
-        """Forget what was learnt with another year as the present one."""
+        """Empty the cache, because the year of the wall clock has changed."""
         year = _utc(now).year
         self._year_from = calendar.timegm((year, 1, 1, 0, 0, 0))
         self._year_to = calendar.timegm((year + 1, 1, 1, 0, 0, 0))
         self._moments.clear()
 
     def _learn(self, key: bytes) -> tuple[Moment, ...]:
-        """The moments a stamp can mean, newest first; only the last may lie any distance ahead."""
+        """The moments that a stamp can mean, newest first. If all of them lie ahead, `read` takes the last."""
         if len(self._moments) >= REMEMBERED:
             self._moments.clear()
         fields = self._layout[1](key) if self._layout else _default_fields(key)
@@ -142,15 +155,20 @@ class Stamps:
         as_utc = calendar.timegm((year, fields.month, fields.day, fields.hour, fields.minute, fields.second))
         if fields.offset is not None:
             return Moment(as_utc - fields.offset, (as_utc - fields.offset,))
-        # The offsets a day before and a day after are the two that can hold here; a reading is one
-        # whose own offset agrees. (mktime with tm_isdst misses folds that are not daylight saving.)
-        before, after = self._offset(as_utc - DAY), self._offset(as_utc + DAY)
-        readings = sorted(as_utc - o for o in {before, after} if self._offset(as_utc - o) == o)
+        # Only the offset of a day before or of a day after can be in force here. A reading is valid if the
+        # offset in force at that time is the one it was made with. (mktime with tm_isdst would miss hours that
+        # happen twice for another reason than daylight saving.) If the stamp names a zone it must be the one in force.
+        before, after = self._zone(as_utc - DAY)[0], self._zone(as_utc + DAY)[0]
+        readings = []
+        for offset in sorted({before, after}, reverse=True):
+            there, name = self._zone(as_utc - offset)
+            if there == offset and fields.zone in ("", name):
+                readings.append(as_utc - offset)
         return Moment(readings[0] if readings else as_utc - before, tuple(readings))
 
 
 def _choose(readings: list[int], now: int, written_after: int | None) -> int | None:
-    """Which of the readings of an hour that happens twice (ascending); None if there is none."""
+    """Choose between the readings (ascending) of an hour that happens twice; None if there is no reading."""
     past = [reading for reading in readings if reading <= now + LEEWAY]
     if not past:
         return readings[0] if readings else None
@@ -159,10 +177,12 @@ def _choose(readings: list[int], now: int, written_after: int | None) -> int | N
     return past[-1] if now - past[-1] <= LEEWAY else past[0]
 
 
-def _zone(name: str) -> Callable[[int], int]:
-    """A function from epoch seconds to the zone's offset from UTC in seconds."""
+def _zone(name: str) -> Callable[[int], tuple[int, str]]:
+    """A function that gives the zone's offset from UTC in seconds and its abbreviation, for a time in epoch seconds."""
     if not name:
-        return _offset_here
+        return _zone_here
+    if name in _UTC:
+        return lambda _at: (0, "UTC")
     try:
         zone = zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -171,27 +191,31 @@ def _zone(name: str) -> Callable[[int], int]:
             " package tzdata has them), or leave it empty for this machine's zone"
         ) from error
 
-    def offset(at: int) -> int:
-        delta = _utc(at).astimezone(zone).utcoffset()
-        return 0 if delta is None else int(delta.total_seconds())
+    def there(at: int) -> tuple[int, str]:
+        local = _utc(at).astimezone(zone)
+        delta = local.utcoffset()
+        return 0 if delta is None else int(delta.total_seconds()), local.tzname() or ""
 
-    return offset
+    return there
 
 
 def _utc(at: int) -> datetime.datetime:
-    """What gmtime and fromtimestamp give, but without a 32-bit time_t, which ends in January 2038."""
+    """The same as gmtime gives, but also after January 2038 on a machine whose time_t has 32 bits."""
     return _EPOCH + datetime.timedelta(seconds=at)
 
 
-def _offset_here(at: int) -> int:
+def _zone_here(at: int) -> tuple[int, str]:
     try:
-        return time.localtime(at).tm_gmtoff
-    except OverflowError:  # it lies ahead of all that this machine's clock can say, and is refused as the future
-        return time.localtime(_LAST_OF_32_BITS).tm_gmtoff
+        local = time.localtime(at)
+    except OverflowError:  # later than this machine's clock can show: policy refuses it as from the future
+        local = time.localtime(_LAST_OF_32_BITS)
+    return local.tm_gmtoff, local.tm_zone
 
 
 _MONTH_MINUTE = re.compile(rb"([A-Z][a-z]{2}) ([ 0-9]?[0-9]) ([0-9]{2}):([0-9]{2})")
-_ISO_MINUTE = re.compile(rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2})(Z|[+-][0-9]{2}:?[0-9]{2})?")
+_ISO_MINUTE = re.compile(
+    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2})(?:(Z|[+-][0-9]{2}:?[0-9]{2})| ([A-Z+-][A-Z0-9]{2,4}))?"
+)
 
 
 def _default_fields(minute: bytes) -> Fields | None:
@@ -203,15 +227,21 @@ def _default_fields(minute: bytes) -> Fields | None:
         return Fields(None, month, int(found[2]), int(found[3]), int(found[4]), 0, None)
     if found := _ISO_MINUTE.fullmatch(minute):
         year, month, day, hour, mins = (int(found[group]) for group in range(1, 6))
+        zone = (found[7] or b"").decode()
         try:
-            return Fields(year, month, day, hour, mins, 0, zone_offset(found[6]))
+            return Fields(year, month, day, hour, mins, 0, 0 if zone == "UTC" else zone_offset(found[6]), zone)
         except ValueError:
             return None
     return None
 
 
+def with_year(stamp: bytes, year: bytes) -> bytes:
+    """A stamp without a year, `Nov 23 21:00:00`, and its year as a stamp in ISO 8601."""
+    return b"%b-%02d-%02d %b" % (year, _MONTHS.get(stamp[:3], 0), int(stamp[3:-9]), stamp[-8:])
+
+
 def zone_offset(text: bytes | None) -> int | None:
-    """Seconds east of UTC for `Z`, `+01:00`, `+0100`; None for None.
+    """Seconds east of UTC for `Z`, `+01:00` or `+0100`; None if `text` is None.
 
     Raises ValueError on an hour above 23 or a minute above 59.
     """
@@ -226,7 +256,7 @@ def zone_offset(text: bytes | None) -> int | None:
     return -seconds if text[:1] == b"-" else seconds
 
 
-# What a log_timestamp may be made of: strftime's letter, the pattern, the field it fills ("" for none).
+# The parts of a log_timestamp: the letter of strftime, the pattern, the field that it gives ("" for none).
 _DIRECTIVES: dict[str, tuple[bytes, str]] = {
     "Y": (rb"[0-9]{4}", "year"),
     "m": (rb"[0-9]{2}", "month"),
@@ -250,7 +280,7 @@ FieldsOf = Callable[[bytes], Fields | None]
 
 
 def _layout(text: str) -> tuple[bytes, FieldsOf]:
-    """The pattern of a log_timestamp (blanks at its end left out), and what reads a match of it."""
+    """The pattern of a log_timestamp, without blanks at its end, and the function that reads a match of it."""
     for short, full in _SHORT.items():
         text = text.replace(short, full)
     plain, named, fields = [], [], set()

@@ -1,4 +1,4 @@
-"""A server that tells of a login in two lines: the address in the first, the success in the second (see pending.py)."""
+"""A server that writes a login in two lines: first the address, then the success (see pending.py)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from popauthd.model import Refusal
 
 @dataclass(frozen=True, slots=True)
 class TwoLines:
-    """came, passed: the two lines. one: the same server's one line, which counts by itself."""
+    """came, passed: the patterns of the two lines. one: the line in which the same server may say both at once."""
 
     came: re.Pattern[bytes]
     passed: re.Pattern[bytes]
     one: Sentence
 
     def read(self, frame: Frame, at: int) -> Outcome:
-        """One half, a login in one line, or why it is none: the grammar of the row."""
+        """The grammar of the row: one half of a login, a whole login in one line, or the reason for a refusal."""
         came = self.came.fullmatch(frame.text)
         if came is not None:
             good = is_address(came["rip"])
@@ -33,6 +33,6 @@ class TwoLines:
         return Passed(as_text(passed["user"]), self.one.protocol)
 
     def row(self, programs: tuple[str, ...], triggers: tuple[bytes, bytes], since: str, source: str) -> Format:
-        """The row of a server; triggers: of the first and of the second line."""
+        """The row of a server. triggers: one of the first line, one of the second line."""
         name = self.one.name
         return Format(name, name, programs, self.read, triggers, self.one.looks, since, source)

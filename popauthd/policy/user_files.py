@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from popauthd.as_user import open_plain
-from popauthd.errors import ConfigError
-from popauthd.policy import Limits
+from popauthd.errors import ConfigError, unreadable
+from popauthd.policy.limits import Limits
 from popauthd.policy.user_list import UserList, parse
 
 FILE_BYTES = 16 << 20
@@ -24,10 +24,14 @@ Identity = tuple[int, ...]
 
 
 class UserFile:
-    """The list in the file `path`; `users` is the one in force. key: the setting's name, for messages."""
+    """The list in the file `path`; `users` is the one in force. key: the setting's name, for messages.
+
+    trouble: why the list in force is not what the file has now; "" if it is.
+    """
 
     def __init__(self, key: str, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.users = UserList()
+        self.trouble = ""
         self._what = f"{key} {path}"
         self._path = path
         self._clock = clock
@@ -41,8 +45,10 @@ class UserFile:
             data, self._read_as = _contents(self._path)
             self._seen = self._read_as
             return self._take(data)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{self._what}: {_words(error)}") from error
+        except OSError as error:
+            raise unreadable(self._what, error) from error
+        except ValueError as error:
+            raise ConfigError(f"{self._what}: {error}") from error
 
     def refresh(self) -> str:
         """Read it again if it has changed, looking at most once a second; returns a note, or ""."""
@@ -61,13 +67,15 @@ class UserFile:
             return self._take(data)
         except (OSError, ValueError) as error:
             self._read_as = self._seen
-            return f"{self._what}: {_words(error)}; the last good list stays in force"
+            self.trouble = f"{self._what}: {_words(error)}; the last good list stays in force"
+            return self.trouble
 
     def _take(self, data: bytes) -> str:
         try:
             self.users = parse(data.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8 at byte {error.start}") from error
+        self.trouble = ""
         return self.warning() or f"{self._what}: {len(self.users)} entries"
 
     def warning(self) -> str:
@@ -117,6 +125,11 @@ class UserFiles:
         """Read again what has changed; returns notes, none if nothing has."""
         notes = [file.refresh() for file in (self._users, self._denied) if file is not None]
         return [note for note in notes if note]
+
+    @property
+    def trouble(self) -> str:
+        """Why a list in force is not what its file has now; "" if all are."""
+        return "; ".join(file.trouble for file in (self._users, self._denied) if file is not None and file.trouble)
 
     def warnings(self) -> list[str]:
         """What an administrator should know of the lists in force."""

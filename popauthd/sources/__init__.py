@@ -1,24 +1,28 @@
 """Where log lines come from: what a log file and the journal have in common.
 
-A source hands out blocks of whole lines and, with each block, the place that follows it. The
-caller saves that place in the same transaction as what it learnt from the block; after a restart
-it gives the place back and the source goes on there. A block may come twice, never not at all:
+A source hands out chunks, of whole lines or of journal records, and with each chunk the place that follows it.
+The caller saves that place in the same transaction as what it learnt from the chunk; after a restart
+it gives the place back and the source goes on there. A chunk may come twice, never not at all:
 what cannot be handed out because no copy of it is left is told as a Gap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from popauthd.status import FileStatus, JournalStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A block of whole lines and what is known about it.
+    """What a source read at once, and what is known about it: whole lines of a file, or records of the journal.
 
-    block: ends in LF. place: opaque bytes for `Source.resume`, at most a few KiB.
+    block: the lines, each with its LF; b"" where there are records. records: their fields, in order; () where
+    there are lines. place: opaque bytes for `Source.resume`, at most a few KiB.
     written_after: epoch seconds at which the source last stood at the end of the log, so that every
-    line here was written after it; None while it catches up. behind_bytes: unread bytes known to
+    line or record here was written after it; None while it catches up. behind_bytes: unread bytes known to
     remain after this block, 0 at the end.
     """
 
@@ -26,6 +30,7 @@ class Chunk:
     place: bytes
     written_after: int | None
     behind_bytes: int
+    records: tuple[Mapping[str, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Source(Protocol):
         """
 
     def read(self, now: int) -> Chunk | None:
-        """The next block, or None when no whole line is unread.
+        """The next chunk, or None when no whole line or record is unread.
 
         Raises SourceError when the system refuses to read; the source goes on by itself at the next
         call. A log that is missing, unreadable or refused is None, and told by `state`.
@@ -57,8 +62,8 @@ class Source(Protocol):
     def take_gaps(self) -> list[Gap]:
         """The gaps found since the last call."""
 
-    def state(self) -> dict[str, str | int | None]:
-        """What `popauthctl status` shows of this source."""
+    def state(self) -> FileStatus | JournalStatus:
+        """How this source is, for `popauthctl status`."""
 
     def close(self) -> None:
         """Let go of all files. The source can be resumed again."""
@@ -66,10 +71,13 @@ class Source(Protocol):
 
 @runtime_checkable
 class Waking(Protocol):
-    """A source that has a descriptor of its own to wait for."""
+    """A source that has a descriptor of its own to wait for. That may be readable late: it is asked in between."""
 
     def fileno(self) -> int | None:
         """Becomes readable when there may be something to read; the same until `close`. None: poll."""
 
     def process(self) -> None:
         """Take the readiness away; call `read` afterwards."""
+
+    def unread(self) -> bool:
+        """Whether `read` would find something: it is asked often, so it costs little. Never raises."""

@@ -1,9 +1,8 @@
-"""The generated host list: one `address: expiry` line each, for Exim's iplsearch.
+"""The generated host list, for Exim's iplsearch: a line `address: expiry` for each address that may relay.
 
-IPv6 keys, a /64 among them, stand in quotes, as a colon would end the key; Exim takes the first line that
-fits. The file is written to a new name and renamed, so a reader sees the old list or the new one, whole. It
-is empty when nothing is allowed. Exim compares the expiry with its own clock, so the list of a dead watcher
-runs out too.
+IPv6 keys (addresses and /64s) stand in quotes, because a colon would end the key. Exim takes the first line that fits.
+The file is written under another name and renamed, so a reader sees the whole old list or the whole new one. It is
+empty if no address may relay. Exim compares the expiry with its own clock, so the list of a dead watcher runs out too.
 """
 
 from __future__ import annotations
@@ -17,24 +16,34 @@ from pathlib import Path
 from popauthd import file_marks
 from popauthd.errors import StoreError
 from popauthd.file_marks import Mark
+from popauthd.store.block import Block
 
 FILE_MODE = 0o640
 DUTY = 10  # writing a long list may take at most a tenth of the time
+LONG_BYTES = 1 << 18  # some 10,000 addresses; a longer list is written once in LONG_SECONDS at most
+LONG_SECONDS = 1.0
 
 
-def line(address: str, expires_at: int) -> str:
-    """The line for one address, with its line feed."""
-    key = f'"{address}"' if ":" in address else address
-    return f"{key}: {expires_at}\n"
+def lines(block: Block) -> bytes:
+    """The lines for some addresses, each with its line feed."""
+    text = b"\n".join(map(b": ".join, block))
+    if text.count(b":") == len(block):  # no address of IPv6
+        return text + b"\n" if block else b""
+    return b"".join([(b'"%s": %s\n' if b":" in row[0] else b"%s: %s\n") % row for row in block])
 
 
-def write(path: str, entries: Iterable[tuple[str, int]]) -> Mark:
-    """Replace the list at `path`; returns what is there then. Raises StoreError, the old list left in place."""
+def write(path: str, blocks: Iterable[Block]) -> Mark:
+    """Replace the list at `path`; returns the mark of the new file. On StoreError the old list is still there."""
+    return write_text(path, map(lines, blocks))
+
+
+def write_text(path: str, pieces: Iterable[bytes]) -> Mark:
+    """The same, from the text of the list in pieces."""
     fresh = f"{path}.new"
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, FILE_MODE)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.writelines(line(address, expires_at) for address, expires_at in entries)
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(pieces)
             file.flush()
             written = file_marks.of(os.fstat(file.fileno()))
         Path(fresh).rename(path)
@@ -46,29 +55,53 @@ def write(path: str, entries: Iterable[tuple[str, int]]) -> Mark:
 
 
 class HostList:
-    """Keeps the list at `path`: `stale` says that it must be written, `due` that it may be by now."""
+    """Keeps the list at `path`. `stale`: the list must be written. `due`: it must, and it may be written now."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.stale = True
         self._written: Mark | None = None
         self._not_before = 0.0
+        self._began = 0.0
 
     def lost(self) -> str:
-        """What somebody else did to the list that we wrote, or ""; what is lost is due at once."""
+        """What somebody else did to the list that we wrote; "" for nothing. A lost list may be written at once."""
         what = file_marks.difference(self._written, file_marks.at(self.path)) if self._written else ""
         if what:
             self.stale, self._not_before = True, 0.0
         return what
 
     def due(self) -> bool:
-        """Whether to write it now."""
+        """Whether the list must be written now."""
         return self.stale and time.monotonic() >= self._not_before
 
-    def write(self, entries: Iterable[tuple[str, int]]) -> None:
-        """Write it. Raises StoreError, and is still due then."""
-        began = time.monotonic()
-        self._written = write(self.path, entries)
-        ended = time.monotonic()
-        self.stale = False
-        self._not_before = ended + DUTY * (ended - began)
+    def wait(self, at_most_seconds: float) -> float:
+        """How long to wait before the list is looked at again; not less for one that could not be written."""
+        if not self.stale or not self._not_before:
+            return at_most_seconds
+        return min(at_most_seconds, max(0.0, self._not_before - time.monotonic()))
+
+    @property
+    def size(self) -> int:
+        """How many bytes the list had when it was written last."""
+        return self._written.size if self._written is not None else 0
+
+    def write(self, blocks: Iterable[Block]) -> None:
+        """Write the list. After a StoreError it is still due."""
+        self.asked()
+        try:
+            written = write(self.path, blocks)
+        except StoreError:
+            self.stale = True
+            raise
+        self.was_written(written, time.monotonic() - self._began)
+
+    def asked(self) -> None:
+        """Note that the list is being written, as the books are now."""
+        self.stale, self._began, self._not_before = False, time.monotonic(), 0.0
+
+    def was_written(self, mark: Mark, seconds: float) -> None:
+        """Note that the list has been written since `asked`, in so many seconds of this or the other process."""
+        self._written = mark
+        least = LONG_SECONDS if mark.size > LONG_BYTES else 0.0
+        self._not_before = self._began + max(least, (1 + DUTY) * seconds)

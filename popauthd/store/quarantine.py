@@ -1,13 +1,17 @@
 """Looks at the LMDB files before they are opened, and moves a damaged one aside.
 
-A damaged file can end the process that maps it (SIGBUS for one cut short, SIGSEGV for random pages), so
-it is opened and read through in a child process first. A file that is damaged is renamed, kept (the newest KEEP of
-them), and made anew: the books from the log, the map from the books.
+A damaged file can end the process that maps it (SIGBUS if it was cut short, SIGSEGV if its pages are random bytes).
+So a child process opens it first and reads it through. A damaged file is renamed and kept (the newest KEEP of them),
+and a new one is made: the books from the log, the map from the books.
 
-Damage is SIGSEGV or SIGBUS in the child, what LMDB itself calls corrupted or stops at with an assertion, a file without
-a byte, and one that holds something else. Whatever else keeps the child from reading (a signal, a time-out, no memory,
-no right) says nothing about the file: nothing is moved, and the start ends with StoreError, to be tried again. Books
-without a database that we know, or of an older schema, are older books, and left for `Books` to bring up to date.
+A file counts as damaged if the child dies of SIGSEGV or SIGBUS, if LMDB calls it corrupted or stops at an assertion, if
+it is empty, or if it holds something else. Any other reason why the child cannot read it (a signal, a time-out, no
+memory, no right) says nothing about the file. Then nothing is moved, and the start fails with StoreError and is tried
+again. Books without any of our databases, or of an older schema, are older books: `Books` brings them up to date.
+
+Reading a million grants through takes a second. So a watcher that ends as it should notes what its files are (`leave`),
+and the next one takes a file that is still the same for whole. The note is taken away before the file is opened: a
+watcher that the file ends all the same leaves none, and the next one reads it through.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from popauthd import file_marks
+from popauthd.durable import sync_directory
 from popauthd.errors import Stopped, StoreError, StoreNewerError
 from popauthd.store.map_size import map_bytes
 from popauthd.text import safe
@@ -31,33 +37,31 @@ from popauthd.text import safe
 log = logging.getLogger("popauthd.watch")
 
 KEEP = 3
+NOTE = ".whole"  # ends the name of the note beside a file
 PROBE_SECONDS = 240  # below TimeoutStartSec= of popauthd.service
-OLDEST_SCHEMA = 2  # of a released version
-LOOK_SECONDS = 0.05  # how often we look whether we are to stop
+OLDEST_SCHEMA = 2  # the oldest one of a released version
+LOOK_SECONDS = 0.05  # how often we look whether this process is told to stop
 OUR_STOP_SECONDS = 1.0
 DAMAGE = {signal.SIGSEGV, signal.SIGBUS}
-ASSERTION = (
-    b"Assertion '"  # how LMDB (mdb_assert_fail) begins what it says before SIGABRT: pages that contradict each other
-)
-# Reads every record of every database that is there; prints whether the file is whole, and its schema or its damage.
+ASSERTION = b"Assertion '"  # LMDB (mdb_assert_fail) prints this before SIGABRT, when its pages contradict each other
+# Reads every record of every database in the file. Prints whether the file is whole, and its schema or the damage.
 _CHILD = """
-import contextlib, json, os, sys
+import collections, contextlib, itertools, json, os, sys
 import lmdb
 
 path, names, map_size, parent = sys.argv[1], sys.argv[2].split(), int(sys.argv[3]), int(sys.argv[4])
 
 
-def rows(cursor):
-    for number, row in enumerate(cursor):
-        if number % 1000 == 0 and os.getppid() != parent:
+def read_through(cursor):
+    rows = iter(cursor)
+    while collections.deque(itertools.islice(rows, 10000), 1):
+        if os.getppid() != parent:
             sys.exit("nobody waits for the answer")
-        yield row
 
 
 def look(env, txn):
     if not names:
-        for _row in rows(txn.cursor()):
-            pass
+        read_through(txn.cursor())
         return True, ""
     schema, ours = b"", 0
     for name in names:
@@ -66,9 +70,9 @@ def look(env, txn):
         except lmdb.NotFoundError:
             continue
         ours += 1
-        for key, value in rows(txn.cursor(db=database)):
-            if name == "meta" and bytes(key) == b"schema":
-                schema = bytes(value)
+        read_through(txn.cursor(db=database))
+        if name == "meta":
+            schema = bytes(txn.get(b"schema", b"", db=database))
     if not ours and txn.stat(env.open_db(txn=txn))["entries"]:
         return False, "it holds something else"
     if schema and not schema.isdigit():
@@ -98,7 +102,7 @@ def _never() -> bool:
 def probe(path: str, databases: tuple[str, ...] = (), stopped: Callable[[], bool] = _never) -> tuple[bool, str]:
     """Read an LMDB file through in a child process: (True, its schema or "") or (False, what is damaged).
 
-    Raises StoreError if that cannot be told now, and Stopped as soon as `stopped()`.
+    Raises StoreError if the file cannot be read now for another reason, and Stopped as soon as `stopped()` is true.
     """
     arguments = [path, " ".join(databases), str(map_bytes(1 << 33)), str(os.getpid())]
     status, out, err = _ask([sys.executable, "-I", "-c", _CHILD, *arguments], path, stopped)
@@ -118,7 +122,7 @@ def probe(path: str, databases: tuple[str, ...] = (), stopped: Callable[[], bool
 
 
 def _ask(command: list[str], path: str, stopped: Callable[[], bool]) -> tuple[int, bytes, bytes]:
-    """Run the child to its end: status, output and errors. In a session of its own: Ctrl-C does not reach it."""
+    """Run the child to its end; returns status, output and errors. It has its own session, out of Ctrl-C's reach."""
     until = time.monotonic() + PROBE_SECONDS
     try:
         child = subprocess.Popen(
@@ -146,7 +150,7 @@ def _ask(command: list[str], path: str, stopped: Callable[[], bool]) -> tuple[in
 
 
 def _wait_for_our_stop(stopped: Callable[[], bool]) -> None:
-    """systemd signals all processes of a unit, one after the other: ours may come behind the child's."""
+    """Wait a moment for our own signal: systemd stops all processes of a unit one by one, perhaps the child first."""
     until = time.monotonic() + OUR_STOP_SECONDS
     while time.monotonic() < until:
         if stopped():
@@ -162,7 +166,7 @@ def _not_now(path: str, why: str) -> StoreError:
 
 
 def move_aside(path: str, why: str) -> str:
-    """Rename a damaged file out of the way, keep the newest few, and say so; returns the new name."""
+    """Rename a damaged file, keep only the newest few of such files, and log it; returns the new name."""
     file = Path(path)
     aside = file.with_name(f"{file.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{time.monotonic_ns() % 1000:03d}")
     try:
@@ -178,11 +182,11 @@ def move_aside(path: str, why: str) -> str:
 
 
 def heal(path: str, databases: tuple[str, ...] = (), schema: str = "", stopped: Callable[[], bool] = _never) -> str:
-    """Make sure that `path` can be opened: absent, or whole and of a schema that is known. Returns "" or what was done.
+    """Make sure that `path` can be opened: that it is absent, or whole and of a schema that we know.
 
-    databases, schema: of the books as they are today; none for the map. stopped: whether this process is to stop.
-    Raises StoreNewerError for a newer schema: an older popauthd must not throw away what a newer one knows.
-    Raises StoreError if it cannot be looked at now, and Stopped.
+    Returns what was done, as a sentence; "" for nothing. databases, schema: those of today's books; none for the map.
+    stopped: whether this process is told to stop. Raises StoreNewerError for a newer schema, because an older popauthd
+    must not throw away what a newer one has stored; StoreError if the file cannot be read now; and Stopped.
     """
     file = Path(path)
     try:
@@ -194,6 +198,8 @@ def heal(path: str, databases: tuple[str, ...] = (), schema: str = "", stopped: 
         return ""
     except OSError as error:
         raise _not_now(path, str(error.strerror)) from error
+    if _taken_note(path) == _note(schema, status):
+        return ""
     if stat.S_ISREG(status.st_mode):
         whole, said = probe(path, databases, stopped)
     else:  # opening it might never end
@@ -214,7 +220,32 @@ def heal(path: str, databases: tuple[str, ...] = (), schema: str = "", stopped: 
     return ""
 
 
+def leave(path: str, schema: str = "") -> None:
+    """Note that the file is whole as it is now; it must not be written any more. Without a note it is read through."""
+    note = Path(f"{path}{NOTE}")
+    with contextlib.suppress(OSError):
+        note.unlink(missing_ok=True)
+        with note.open("x", encoding="ascii") as file:
+            file.write(_note(schema, Path(path).stat()))
+
+
+def _note(schema: str, status: os.stat_result) -> str:
+    return f"{schema} {file_marks.of(status)}"
+
+
+def _taken_note(path: str) -> str:
+    """The note that was left of a file, which is taken away; "" if there is none, or if it cannot be taken away."""
+    note = Path(f"{path}{NOTE}")
+    try:
+        text = note.read_text(encoding="ascii") if note.is_file() else ""
+        note.unlink(missing_ok=True)
+        sync_directory(note.parent)
+    except (OSError, ValueError):
+        return ""
+    return text
+
+
 def _made_anew(path: str, what: str, kept: str, *, books: bool) -> str:
-    """What happened to a file, and what it means."""
+    """A sentence that says what happened to a file, and what that means."""
     meaning = "; the logins are read from the log again, grants by hand are lost" if books else ""
     return f"{path} was {what} and is made anew{meaning}; the old file is kept as {kept}"

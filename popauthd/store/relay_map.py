@@ -1,15 +1,14 @@
 """The relay map: address -> expiry, an LMDB file that Exim's side reads and only the watcher writes.
 
-Key: canonical address text, or an IPv6 /64 as `2001:db8:1:2::/64`, which speaks for every address in it.
-Value: `<expiry> <key>` in ASCII, as `1795469400 192.0.2.10`. A reader checks both parts, so a page that was
-recycled under it can never answer for another address, and it needs no clock but its own to refuse an old
-entry.
+Key: an address in canonical text, or an IPv6 /64 such as `2001:db8:1:2::/64`, which stands for every address in it.
+Value: `<expiry> <key>` in ASCII, such as `1795469400 192.0.2.10`. A reader checks both parts. So a page that LMDB
+reused while it was read can never answer for another address, and an old entry is refused by the reader's own clock.
 
-Readers open the file without a lock (the lock file must not be writable by Exim's user, who could
-fill the map by holding a page), so against a very busy writer a present key may be missed: they look a
-second time in a new transaction. They never use a cursor.
+Exim's side opens the file without a lock, because Exim's user must not be able to write the lock file: it could fill
+the map by holding a page. Without a lock, a reader may miss a key while the writer is very busy, so it looks a second
+time in a new transaction. The responder takes part in the lock (reader_lock.py). Readers never use a cursor.
 
-The map is derived from the books and may be lost at any time.
+The map is made from the books and may be lost at any time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,15 +26,19 @@ from popauthd import file_marks
 from popauthd.address import keys
 from popauthd.errors import StoreBrokenError, StoreError
 from popauthd.file_marks import Mark
-from popauthd.store.map_size import map_bytes
+from popauthd.store import disk_says
+from popauthd.store.block import Block
+from popauthd.store.map_size import grow, map_bytes
+from popauthd.store.reader_lock import PLACES, ReaderLock, part_in
 
-# Newer ones import this when they first open a file, which may be as a user who cannot read it where it is installed.
+# Newer versions of lmdb import this module when they first open a file. By then the process may run as a user who
+# cannot read the folder where lmdb is installed, so it is imported now.
 with contextlib.suppress(ImportError):
     importlib.import_module("lmdb._envid")
 
 MAP_BYTES = map_bytes(1 << 30)  # address space, not disk: 1 GiB holds some 8 million addresses
 FILE_MODE = 0o640
-_RECORD = re.compile(rb"([0-9]{1,12}) ([0-9a-f.:]{2,45}(?:/64)?)")
+EXPIRY_DIGITS = 12
 
 
 def record(address: str, expires_at: int) -> bytes:
@@ -45,19 +47,19 @@ def record(address: str, expires_at: int) -> bytes:
 
 
 def read_record(address: str, value: bytes) -> int | None:
-    """The expiry in a stored value, or None if the value is not one for this very address."""
-    match = _RECORD.fullmatch(value)
-    if match is None or match[2] != address.encode("ascii"):
+    """The expiry in a stored value, or None if the value is not valid or is for another address."""
+    expiry, _, owner = value.partition(b" ")
+    if owner != address.encode("ascii") or not expiry.isdigit() or len(expiry) > EXPIRY_DIGITS:
         return None
-    return int(match[1])
+    return int(expiry)
 
 
 class MapFullError(StoreError):
-    """The map fills the address space it was given."""
+    """The map has filled its address space."""
 
 
 class MapWriter:
-    """The one writer. Not synced to disk: the map is rebuilt from the books at every start.
+    """The only writer of the map. It does not sync to disk: the map is made anew from the books at every start.
 
     Raises StoreError when the file cannot be opened or written.
     """
@@ -71,32 +73,45 @@ class MapWriter:
 
     def _open(self) -> None:
         try:
+            self._leave_no_half()
             self._env = lmdb.open(
-                self.path, map_size=MAP_BYTES, subdir=False, mode=FILE_MODE, sync=False, metasync=False, max_readers=16
+                self.path,
+                map_size=MAP_BYTES,
+                subdir=False,
+                mode=FILE_MODE,
+                sync=False,
+                metasync=False,
+                max_readers=PLACES,
             )
             # The lock file gets the map's mode from LMDB; Exim's user has no business in it.
             Path(self._lock).chmod(0o600)
         except (lmdb.Error, OSError) as error:
-            raise StoreError(f"relay map {self.path}: cannot be opened: {error}") from error
+            raise StoreError(f"relay map {self.path}: cannot be opened: {disk_says.why(self.path, error)}") from error
         self._left = (file_marks.at(self.path), file_marks.at(self._lock))
 
-    def lost(self) -> str:
-        """What somebody else did to the file or to LMDB's lock file beside it, or "".
+    def _leave_no_half(self) -> None:
+        """Take away a lock file without a map, or a map without a lock file: one would lie to readers of the other."""
+        there = [path for path in (self.path, self._lock) if os.path.lexists(path)]
+        if len(there) == 1:
+            Path(there[0]).unlink()
 
-        Writing then would reach nobody, or, where a file was cut short, end the process (SIGBUS).
-        LIMIT: that can still happen between this look and a write; the next start makes the map anew.
+    def lost(self) -> str:
+        """What somebody else did to the file, or to LMDB's lock file beside it; "" for nothing.
+
+        If a file was replaced, no reader would see what we write. If it was cut short, writing would end the process
+        (SIGBUS). LIMIT: that can still happen between this look and a write; the next start makes the map anew.
         """
         if what := file_marks.difference(self._left[0], file_marks.at(self.path)):
             return what
         before, now = self._left[1], file_marks.at(self._lock)
         if before is None or now is None or (now.inode, now.size) != (before.inode, before.size):
-            return "lost its lock file"  # its time tells nothing: LMDB writes to it through memory
+            return "lost its lock file"  # its time says nothing: LMDB writes to it through memory
         return ""
 
-    def remake(self, entries: Iterable[tuple[str, int]]) -> int:
-        """Put a new file in the place of one that was lost, with these entries; returns how many.
+    def remake(self, blocks: Iterable[Block]) -> int:
+        """Put a new file with these entries in the place of one that was lost; returns the number of entries.
 
-        Raises StoreError, and is still lost then.
+        After a StoreError the map is still lost.
         """
         self._give_up()
         try:
@@ -106,13 +121,13 @@ class MapWriter:
             raise StoreError(f"relay map {self.path}: is in the way and cannot be removed: {error.strerror}") from error
         self._open()
         try:
-            return self.replace(entries)
+            return self.replace(blocks)
         except StoreError:
             self._left = (None, None)
             raise
 
     def _give_up(self) -> None:
-        """Close the file that was lost. Closing touches the lock file, which must have its size again for that."""
+        """Close the file that was lost. Closing writes to the lock file, so that must first have its old size again."""
         before, now = self._left[1], file_marks.at(self._lock)
         if before is not None and now is not None and now.inode == before.inode and now.size < before.size:
             with contextlib.suppress(OSError):
@@ -129,7 +144,7 @@ class MapWriter:
         try:
             self._apply(changes, cleared=cleared)
         except MapFullError:
-            if not self._grow():
+            if not grow(self._opened(), f"relay map {self.path}"):  # readers notice and open the map anew
                 raise
             self._apply(changes, cleared=cleared)
 
@@ -145,25 +160,18 @@ class MapWriter:
                 else:
                     txn.put(key, record(address, expires_at))
 
-    def _grow(self) -> bool:
-        """Give the map twice the address space; False if this machine has no more. Readers see it and open it anew."""
-        size = int(self._opened().info()["map_size"])
-        larger = map_bytes(2 * size)
-        if larger > size:
-            self._opened().set_mapsize(larger)
-        return larger > size
+    def replace(self, blocks: Iterable[Block]) -> int:
+        """Make the map hold exactly these entries, in one transaction: readers see the old map or the new one.
 
-    def replace(self, entries: Iterable[tuple[str, int]]) -> int:
-        """Make the map hold exactly these entries, in one transaction: readers see the old or the new.
-
-        Returns how many there are.
+        blocks: in the order of the addresses' bytes, as the books give them. Returns the number of entries.
         """
         number = 0
         with self._writing() as txn:
             txn.drop(self._opened().open_db(txn=txn), delete=False)
-            for address, expires_at in entries:  # not sorted: the books give them in order, and there may be many
-                txn.put(address.encode("ascii"), record(address, expires_at))
-                number += 1
+            with txn.cursor() as cursor:
+                for block in blocks:
+                    records = [(key, b"%s %s" % (expires_at, key)) for key, expires_at in block]
+                    number += cursor.putmulti(records, append=True)[1]
         return number
 
     @contextlib.contextmanager
@@ -176,12 +184,12 @@ class MapWriter:
         except lmdb.MapFullError as error:
             raise MapFullError(f"relay map {self.path}: cannot be written: it is full") from error
         except lmdb.Error as error:
-            raise StoreError(f"relay map {self.path}: cannot be written: {error}") from error
+            raise StoreError(f"relay map {self.path}: cannot be written: {disk_says.why(self.path, error)}") from error
         finally:
             self._remember()
 
     def _remember(self) -> None:
-        """How we left the file; of one that came into its place meanwhile `lost` tells."""
+        """Note how we left the file. If it has been replaced meanwhile, nothing is noted, and `lost` tells of it."""
         before, now = self._left[0], file_marks.at(self.path)
         if before is not None and now is not None and (now.device, now.inode) == (before.device, before.inode):
             self._left = (now, self._left[1])
@@ -191,9 +199,29 @@ class MapWriter:
             raise StoreError(f"relay map {self.path}: was lost, and is not made again yet")
         return self._env
 
+    def oldest_reader(self) -> tuple[int, int]:
+        """The process that reads an older commit than the newest, and which one; (0, 0) if nobody does.
+
+        Only readers that take part in the lock are seen; one that has died is none.
+        """
+        if not self._behind()[0]:
+            return 0, 0
+        self.check_readers()
+        return self._behind()
+
+    def _behind(self) -> tuple[int, int]:
+        newest = int(self._opened().info()["last_txnid"])
+        rows = [line.split() for line in self._opened().readers().splitlines()[1:]]  # process, thread, commit
+        reading = [(int(commit), int(process)) for process, _thread, commit in rows if commit != "-"]
+        commit, process = min(reading, default=(newest, 0))
+        return (process, commit) if commit < newest else (0, 0)
+
     def check_readers(self) -> int:
-        """Free the slots of readers that died; returns how many."""
-        return int(self._opened().reader_check())
+        """Free the slots of readers whose process has died; returns their number."""
+        try:
+            return int(self._opened().reader_check())
+        except lmdb.Error as error:
+            raise StoreError(f"relay map {self.path}: its readers cannot be looked at: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -203,82 +231,147 @@ class MapWriter:
 
 
 class MapReader:
-    """Reads the map as Exim's side does: read-only, without a lock, and notices a file that was replaced.
+    """Reads the map, without a lock as Exim's side does, or with LMDB's. It notices if the file was replaced.
 
-    `expiry` raises StoreError when the map is missing or unreadable: the caller answers "no".
+    lock: take part in LMDB's lock, where the writer has made one that is ours to write. `expiry` raises StoreError if
+    the map is missing or cannot be read: the caller then answers "no".
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, lock: bool = False) -> None:
         self.path = path
+        self._wants_lock = lock
+        self._lock: ReaderLock | None = None
         self._env: lmdb.Environment | None = None
-        self._identity: tuple[int, int] | None = None
+        self._device = self._inode = 0
+        self._checked_bytes = -1  # the size of the file that was found to hold all its pages
         self._page_bytes = 4096
 
     def open(self) -> None:
-        """Open the map that is there now, so that a look needs no descriptor. Raises StoreError."""
+        """Open the map that is there now, so that a later look needs no new file descriptor. Raises StoreError.
+
+        A lock that was not there when the map was opened is looked for again.
+        """
         try:
+            if self._wants_lock and self._lock is None and os.access(f"{self.path}-lock", os.W_OK):
+                self.close()
             self._open()
         except (lmdb.Error, OSError) as error:
             raise self._trouble(error) from error
 
     def expiry(self, address: str) -> int | None:
-        """The expiry stored for a canonical address or, if it is later, for its /64; None if there is neither."""
-        found = [expires_at for key in keys(address) if (expires_at := self._expiry(key)) is not None]
-        return max(found, default=None)
-
-    def _expiry(self, key: str) -> int | None:
-        """What is stored under one key; a miss is looked at a second time."""
-        for _look in range(2):
+        """The later of the expiries stored for a canonical address and for its /64; None if there is neither."""
+        try:
             try:
-                with self._open().begin(buffers=False) as txn:
-                    value = txn.get(key.encode("ascii"))
-            except lmdb.MapResizedError:  # it has outgrown what we mapped: opened anew, all of it is
+                return self._look(self._open(), address)
+            except lmdb.MapResizedError:  # it has outgrown our mapping; opening it anew maps all of it
                 self.close()
-                continue
-            except (lmdb.Error, OSError) as error:
-                raise self._trouble(error) from error
-            if value is not None and (expires_at := read_record(key, value)) is not None:
-                return expires_at
-        return None
+                return self._look(self._open(), address)
+        except (lmdb.Error, OSError) as error:
+            raise self._trouble(error) from error
+
+    def _look(self, env: lmdb.Environment, address: str) -> int | None:
+        """One get a transaction; without a lock, what is not found is looked for a second time."""
+        latest: int | None = None
+        for key in keys(address):
+            wanted = key.encode("ascii")
+            for _look in range(2 if self._lock is None else 1):
+                with env.begin() as txn:
+                    value = txn.get(wanted)
+                if value is not None and (expires_at := read_record(key, value)) is not None:
+                    latest = expires_at if latest is None else max(latest, expires_at)
+                    break
+        return latest
+
+    def state(self) -> tuple[object, ...]:
+        """Which file the map is, and its last commit: equal as long as every look finds the same. Raises StoreError."""
+        try:
+            last = self._open().info()["last_txnid"]
+        except (lmdb.Error, OSError) as error:
+            raise self._trouble(error) from error
+        return self._device, self._inode, last
 
     def _trouble(self, error: Exception) -> StoreError:
-        # What is open stays open while its file is missing or cut short: the next one may come when no descriptor is
-        # free, and its inode could have the old one's number if nobody held that.
+        # While the file is missing or cut short, the old one stays open. The next file may come when no descriptor is
+        # free; and if we did not hold the old inode, the next file could get its number and look like the same file.
         if isinstance(error, lmdb.Error):
             self.close()
         return StoreError(f"relay map {self.path}: cannot be read: {error}")
 
     def _open(self) -> lmdb.Environment:
+        if self._lock is not None and self._lock.cut_short():
+            raise OSError("its lock file is cut short")
         status = os.stat(self.path)  # noqa: PTH116 - on the path of every lookup
-        identity = (status.st_dev, status.st_ino)
-        if self._env is not None and identity != self._identity:
+        if self._env is None or status.st_ino != self._inode or status.st_dev != self._device:
             self.close()
-        if self._env is None:
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError("it is not a file")  # opening a pipe would never end
-            self._env = lmdb.open(
-                self.path, subdir=False, readonly=True, lock=False, create=False, map_size=MAP_BYTES, max_readers=1
-            )
-            self._identity = identity
-            self._page_bytes = self._env.stat()["psize"]
-        # A file cut short under us would kill the process (SIGBUS) at the first page that is gone. The two
-        # header pages come first, as reading the number of pages touches them; and the size is asked for again
-        # before it counts, as a writer may have added pages since.
-        needed = 2 * self._page_bytes
-        if status.st_size >= needed:
-            needed = self._pages() * self._page_bytes
-        if status.st_size < needed and os.stat(self.path).st_size < needed:  # noqa: PTH116
-            raise OSError(f"the file is cut short at {status.st_size} bytes")
+            self._env = self._opened(status)
+        # If the file was cut short, the first page that is gone would end the process (SIGBUS). The number of pages
+        # cannot have grown while the size has not, so it is asked for only when the size is another.
+        if status.st_size != self._checked_bytes:
+            self._check(status.st_size)
         return self._env
 
-    def _pages(self) -> int:
+    def _opened(self, status: os.stat_result) -> lmdb.Environment:
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is not a file")  # opening a pipe would never end
+        with contextlib.ExitStack() as undo:
+            lock = part_in(f"{self.path}-lock") if self._wants_lock else None
+            if lock is not None:
+                undo.callback(lock.close)
+            try:
+                env = self._environment(lock=lock is not None)
+            except lmdb.VersionMismatchError:  # the writer was started with another LMDB, before an upgrade
+                if lock is None:
+                    raise
+                undo.pop_all().close()
+                lock, env = None, self._environment(lock=False)
+            undo.callback(env.close)
+            # If the map has been replaced meanwhile, lock and map may not belong together.
+            now = os.stat(self.path)  # noqa: PTH116
+            if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
+                raise OSError("it was replaced while it was opened")
+            if lock is not None:
+                env.reader_check()  # those who were killed leave their places taken
+            undo.pop_all()
+        self._lock = lock
+        self._device, self._inode = status.st_dev, status.st_ino
+        self._page_bytes = env.stat()["psize"]
+        return env
+
+    def _environment(self, *, lock: bool) -> lmdb.Environment:
+        return lmdb.open(
+            self.path,
+            subdir=False,
+            readonly=True,
+            lock=lock,
+            create=False,
+            map_size=MAP_BYTES,
+            max_readers=PLACES,
+            mode=0o600,
+        )
+
+    def _check(self, size: int) -> None:
+        """Raise OSError if the file is smaller than its pages.
+
+        The two header pages are checked first, because reading the number of pages touches them. A size that is too
+        small is asked for again, because the writer may have added pages meanwhile.
+        """
         assert self._env is not None
-        return int(self._env.info()["last_pgno"]) + 1
+        needed = 2 * self._page_bytes
+        if size >= needed:
+            needed = (int(self._env.info()["last_pgno"]) + 1) * self._page_bytes
+        if size >= needed:
+            self._checked_bytes = size
+        elif os.stat(self.path).st_size < needed:  # noqa: PTH116
+            raise OSError(f"the file is cut short at {size} bytes")
 
     def close(self) -> None:
         """Forget the open file; the next look opens it again."""
         if self._env is not None:
+            if self._lock is not None:
+                self._lock.mend()
             with contextlib.suppress(lmdb.Error):
                 self._env.close()
-        self._env = None
-        self._identity = None
+        if self._lock is not None:
+            self._lock.close()
+        self._env = self._lock = None
+        self._checked_bytes = -1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from popauthd import address
-from popauthd.config import Config, SourceConfig, plain_source
+from popauthd.config import Config, SourceConfig
 from popauthd.config.limits import limits
 from popauthd.errors import ConfigError
 from popauthd.formats.journal_fields import UNIT
@@ -43,22 +44,35 @@ USUAL_LOGS = (
 )
 
 
+class NoLogError(ConfigError):
+    """Nothing to follow is configured, and nothing was found."""
+
+
+def followed_now(settings: Config) -> tuple[SourceConfig, ...]:
+    """The same as `followed`; nothing where nothing is found yet, as Dovecot may be installed later."""
+    try:
+        return followed(settings)
+    except NoLogError:
+        return ()
+
+
 def followed(settings: Config) -> tuple[SourceConfig, ...]:
     """The sources to follow: the configured ones; or the journal if Dovecot logs there; or a usual log; or the
     journal all the same, as Dovecot may not have logged anything yet. None of their own accord beside a push source.
 
-    Raises ConfigError, saying where it looked, if nothing is configured and nothing is found.
+    Raises NoLogError, saying where it looked, if nothing is configured and nothing is found.
     """
     if settings.sources or settings.pushed:
         return settings.sources  # whoever chose what nobody can forge gets no syslog beside it unasked
     if dovecot_logs_here():
-        return (plain_source(type="journal"),)
+        return (SourceConfig(type="journal"),)
     for path in USUAL_LOGS:
-        if Path(path).is_file():
-            return (plain_source(path=path),)
+        with contextlib.suppress(OSError):  # it may lie in a directory that we may not look into
+            if Path(path).is_file():
+                return (SourceConfig(path=path),)
     if journal_here():
-        return (plain_source(type="journal"),)
-    raise ConfigError(
+        return (SourceConfig(type="journal"),)
+    raise NoLogError(
         "no mail log found; looked for a journal that can be read, and for "
         + ", ".join(USUAL_LOGS)
         + '; name the log with a [[source]] table, such as path = "/var/log/mail.log"'
@@ -81,6 +95,8 @@ def recogniser(source: SourceConfig, framing: str = "", formats: tuple[str, ...]
                 hostnames=source.hostnames,
                 programs=source.programs,
                 unit=expected_unit() if source.type == "journal" else UNIT,
+                services=source.services,
+                rip_last=source.rip_last,
             )
         )
     except ValueError as error:
@@ -125,16 +141,57 @@ def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[
     books = Books(settings.books_path, rules(settings))
     publisher = Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run)
     ledger = Ledger(books, publisher)
-    notes = Notes([*(note for note in healed if note), *books.notes, *users.warnings()])
+    damaged = [note for note in healed if note]
+    notes = Notes([*damaged, *books.notes, *users.warnings()])
     housekeeping = Housekeeping(
         ledger,
         ClockSteps(ledger),
         LimitsInForce(ledger, limits(settings), notes, users),
         notes,
         history_seconds=settings.history_seconds,
-        lost_sessions=LostSessions(Who()) if settings.ask_doveadm and settings.hold_sessions else None,
+        lost_sessions=_lost_sessions(settings),
     )
-    return Watcher(ledger, housekeeping, [_follow(source) for source in sources], pushed=settings.pushed)
+    followed = [_follow(source) for source in sources]
+    watcher = Watcher(ledger, housekeeping, followed, pushed=settings.pushed, damaged="; ".join(damaged))
+    watcher.intake.grant_log.how = settings.log_grants
+    return watcher
+
+
+def rebuild(
+    watcher: Watcher, settings: Config, before: Sequence[SourceConfig], sources: Sequence[SourceConfig]
+) -> None:
+    """Have a started watcher go by another configuration; it follows `before` now, and `sources` from then on.
+
+    Raises ConfigError or StoreError; the watcher then goes on as before.
+    """
+    housekeeping, ledger, now = watcher.housekeeping, watcher.ledger, watcher.now()
+    users = user_files(settings)
+    followed_now = dict(zip(before, watcher.followed, strict=True))
+    followed = [followed_now.get(source) or _follow(source) for source in sources]
+    housekeeping.tend_clock(now)
+    housekeeping.limits.tend(now, housekeeping.settle)
+    watcher.intake.enter_waiting(now)  # what was read and is not entered would be lost with its reader
+    in_force = LimitsInForce(ledger, limits(settings), housekeeping.notes, users)
+    with ledger.going_by(rules(settings), dry_run=settings.dry_run) as writing:
+        in_force.start(writing, now)
+        if not settings.hold_sessions:
+            writing.sessions.forget_all()
+        places = {item.source.name: writing.places.of(item.source.name) for item in followed}
+        silences = {item.source.name: writing.meta.longest_silence(item.source.name) for item in followed}
+    # From here on nothing fails.
+    for warning in users.warnings():
+        housekeeping.notes.add(warning, now)
+    lost_sessions = _lost_sessions(settings, housekeeping.lost_sessions)
+    housekeeping.go_by(in_force, settings.history_seconds, lost_sessions)
+    ledger.list_into(settings.host_list_path if settings.host_list else "")
+    watcher.intake.grant_log.how = settings.log_grants
+    watcher.intake.heed(many_ways=settings.pushed or len(followed) > 1)
+    watcher.follow(followed, places, silences)
+
+
+def _lost_sessions(settings: Config, before: LostSessions | None = None) -> LostSessions | None:
+    wanted = settings.ask_doveadm and settings.hold_sessions
+    return (before or LostSessions(Who())) if wanted else None
 
 
 def build_waker(sources: Sequence[SourceConfig], wake: Callable[[], None]) -> Waker:

@@ -57,12 +57,16 @@ class ClockSteps:
             writing.sessions.forget_all()
         writing.meta.set_clock(boot, self._offset)
 
-    def tend(self, now: int, future_seconds: int) -> bool:
-        """Bring the books in line with the wall clock if it was set; True if it was. Raises StoreError."""
+    def tend(self, now: int, future_seconds: int, settle: Callable[[int], None]) -> bool:
+        """Bring the books in line with the wall clock if it was set; True if it was. Raises StoreError.
+
+        settle: enters first what was judged by the clock from before.
+        """
         step = self._offset_now() - self._offset
         if abs(step) < clock.STEP_SECONDS:
             return False
         log.warning("the wall clock was set by seconds=%+d; grants end when they would have ended", step)
+        settle(now)
         with self._ledger.change() as writing:
             if step < 0:
                 writing.clock_was_set_back(-step, now)

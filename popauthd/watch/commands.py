@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import logging
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from popauthd import __version__, address
+from popauthd import address
 from popauthd.errors import UsageError
 from popauthd.model import Revocation
-from popauthd.policy import REASONS, lifetime, never_reason
+from popauthd.policy.address_facts import never_reason
+from popauthd.policy.limits import lifetime
+from popauthd.reasons import LOGINS
+from popauthd.status import to_json
+from popauthd.store.books import Reading
 from popauthd.text import safe
 from popauthd.watch.watcher import Watcher
 
 log = logging.getLogger("popauthd.watch")
 
 LONGEST_GRANT_SECONDS = 7 * 86400
+TOLD_AT_MOST = 50  # addresses in a reply
 Command = Callable[[Watcher, Mapping[str, Any]], dict[str, Any]]
 
 
 def status(watcher: Watcher, _request: Mapping[str, Any]) -> dict[str, Any]:
     """How the watcher is."""
-    return {"version": __version__, "pid": os.getpid(), **watcher.status()}
+    return to_json(watcher.status())
 
 
 def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +44,7 @@ def grant(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= LONGEST_GRANT_SECONDS:
         raise UsageError(f"a grant lasts between 1 second and {LONGEST_GRANT_SECONDS // 86400} days")
     if reason := never_reason(client, limits):
-        raise UsageError(f"{client} may never relay by address ({reason}): {REASONS[reason]}")
+        raise UsageError(f"{client} may never relay by address ({reason}): {LOGINS[reason]}")
     now = watcher.now()
     housekeeping.tend_clock(now)
     with ledger.change() as writing:
@@ -52,14 +59,72 @@ def revoke(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
     """Revoke what was granted up to now to an address, a user, or everybody (`what` is "all")."""
     now = watcher.now()
     revocation, whom = _revocation(request, now)
+    with watcher.ledger.reading() as reading:
+        known, stood = _concerned(reading, revocation)
     closed = watcher.intake.take([revocation], "control", now, unread_seconds=watcher.unread_seconds).closed
     log.info("revoked %s addresses=%d revoked_at=%d", whom, closed, now)
+    with watcher.ledger.reading() as reading:
+        undone = [
+            {"address": one, "until": until, "still_until": reading.published.expiry(one)}
+            for one, until in stood.items()
+            if until > now
+        ]
     # Whoever is told that it was done may stop us right after that: no later look would publish it.
     warnings = [watcher.ledger.revocations_trouble, *watcher.ledger.publish_now()]
-    return {"revoked_at": now, "addresses": closed, "warning": "; ".join(filter(None, warnings))}
+    warning = "; ".join(filter(None, warnings))
+    return {"revoked_at": now, "addresses": closed, "known": known, "closed": undone, "warning": warning}
 
 
-COMMANDS: dict[str, Command] = {"status": status, "grant": grant, "revoke": revoke}
+def reload(watcher: Watcher, _request: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the configuration file in force."""
+    if watcher.configured is None:
+        raise UsageError("this watcher was not made from a configuration file")
+    return watcher.configured.reload()
+
+
+def _concerned(reading: Reading, revocation: Revocation) -> tuple[bool, dict[str, int]]:
+    """Whether the books know of a login that a revocation is about, and which addresses may relay until when.
+
+    At most TOLD_AT_MOST addresses.
+    """
+    found: Iterable[str]
+    if revocation.user:
+        found = (row.address for row in reading.logins.of_user(revocation.user))
+    elif revocation.address.endswith("/64"):
+        site = ipaddress.IPv6Network(revocation.address)
+        inside = (row.address for row in reading.logins.within(site))
+        found = itertools.chain((row.address for row in reading.logins.of(revocation.address)), inside)
+    elif revocation.address:
+        found = (row.address for key in address.keys(revocation.address) for row in reading.logins.of(key))
+    else:
+        found = (one for one, _until in reading.published.all())
+    stood: dict[str, int] = {}
+    known = False
+    for one in found:
+        known = True
+        if (until := reading.published.expiry(one)) is not None:
+            stood[one] = until
+        if len(stood) == TOLD_AT_MOST:
+            break
+    return known, stood
+
+
+def failed(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Who failed to log in of late, from `networks` or as one of `users`."""
+    given, users = request.get("networks", []), request.get("users", [])
+    if not isinstance(given, list) or not isinstance(users, list):
+        raise UsageError("networks and users are lists")
+    try:
+        networks = tuple(address.network(str(text)) for text in given)
+    except ValueError as error:
+        raise UsageError(safe(str(error))) from error
+    found = watcher.intake.failed.of(networks, map(str, users), watcher.now())
+    return {"failed": [{**asdict(one.latest), "times": one.times} for one in found]}
+
+
+COMMANDS: dict[str, Command] = {
+    "status": status, "grant": grant, "revoke": revoke, "reload": reload, "failed": failed,
+}  # fmt: skip
 
 
 def handle(watcher: Watcher, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,39 +11,21 @@ import logging
 import os
 import selectors
 import socket
-import struct
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from popauthd.errors import PopauthdError, UsageError
-from popauthd.logs import Quiet
 from popauthd.protocol import CONTROL_BYTES, Bad, NeedMore, read_control, write_control
-from popauthd.serving.accepting import Accepting
+from popauthd.serving.clients import Bounds, Client, Clients
+from popauthd.serving.unix_socket import peer_uid
 
 log = logging.getLogger("popauthd.watch")
 
 CLIENT_SECONDS = 5.0
+REPLY_SECONDS = 1.0  # how long the watcher waits for a client that does not take its reply
 MAX_CLIENTS = 32
 ACCEPT_AT_ONCE = 16  # connections a turn
 Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
-
-
-def listen(path: str, mode: int) -> socket.socket:
-    """A listening unix socket at `path`, put there by rename: it replaces an old one without a gap."""
-    fresh = f"{path}.new"
-    Path(fresh).unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777)  # nobody may connect before the mode is right
-    try:
-        listener.bind(fresh)
-    finally:
-        os.umask(before)
-    listener.listen(512)
-    Path(fresh).chmod(mode)
-    Path(fresh).rename(path)
-    return listener
 
 
 class ControlServer:
@@ -54,45 +36,44 @@ class ControlServer:
 
     def __init__(self, listener: socket.socket, handler: Handler, selector: selectors.BaseSelector) -> None:
         self._handler = handler
-        self._selector = selector
-        self._clients: dict[socket.socket, tuple[float, bytearray]] = {}
-        self._accepting = Accepting(listener, selector, self._accept, Quiet(log))
+        bounds = Bounds(ACCEPT_AT_ONCE, MAX_CLIENTS, CLIENT_SECONDS, CONTROL_BYTES + 1)
+        self._clients: Clients[bytearray] = Clients(listener, selector, self, bounds, log)
 
-    def _accept(self) -> None:
-        for connection in self._accepting.connections(ACCEPT_AT_ONCE):
-            self._admit(connection)
+    def take_in(self) -> None:
+        """Accept those who connect."""
+        for client in self._clients.accept():
+            self._clients.watch(client)
 
-    def _admit(self, connection: socket.socket) -> None:
-        uid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-        if uid not in (0, os.geteuid()) or len(self._clients) >= MAX_CLIENTS:
-            log.warning("control: refused uid=%d clients=%d", uid, len(self._clients))
-            connection.close()
+    def welcome(self, connection: socket.socket) -> bytearray | None:
+        """The place for the bytes of a client, or None: another user's, or one too many."""
+        uid = peer_uid(connection)
+        if uid in (0, os.geteuid()) and not self._clients.full:
+            return bytearray()
+        log.warning("control: refused uid=%d clients=%d", uid, len(self._clients))
+        return None
+
+    def hear(self, client: Client[bytearray]) -> None:
+        """Read what a client sends, and answer it if its request is whole."""
+        more = self._clients.receive(client)
+        if more is None:
             return
-        connection.setblocking(False)
-        self._clients[connection] = (time.monotonic() + CLIENT_SECONDS, bytearray())
-        self._selector.register(connection, selectors.EVENT_READ, lambda: self._receive(connection))
-
-    def _receive(self, connection: socket.socket) -> None:
-        data = self._clients[connection][1]
-        try:
-            more = connection.recv(CONTROL_BYTES + 1)
-        except BlockingIOError:
-            return
-        except OSError:
-            more = b""
         if not more:
-            self._drop(connection)
+            self.end(client)
             return
+        data = client.state
         data += more
         if b"\n" not in more and len(data) <= CONTROL_BYTES:
             return  # not whole; what has come is not looked at again
         request = read_control(bytes(data))
         assert not isinstance(request, NeedMore)
         with contextlib.suppress(OSError):
-            connection.setblocking(True)
-            connection.settimeout(1.0)
-            connection.sendall(write_control(self._reply(request)))
-        self._drop(connection)
+            client.connection.settimeout(REPLY_SECONDS)
+            client.connection.sendall(write_control(self._reply(request)))
+        self.end(client)
+
+    def end(self, client: Client[bytearray]) -> None:
+        """Close a connection."""
+        self._clients.drop(client)
 
     def _reply(self, request: dict[str, Any] | Bad) -> dict[str, Any]:
         if isinstance(request, Bad):
@@ -104,22 +85,12 @@ class ControlServer:
 
     def wait(self, at_most_seconds: float) -> float:
         """How long the loop may wait before the next turn."""
-        return self._accepting.wait(at_most_seconds)
+        return self._clients.wait(at_most_seconds)
 
     def drop_slow(self) -> None:
         """Drop clients that have not sent a whole request in CLIENT_SECONDS; call it at every turn."""
-        self._accepting.tend()
-        now = time.monotonic()
-        for connection in [c for c, (until, _data) in self._clients.items() if until <= now]:
-            self._drop(connection)
-
-    def _drop(self, connection: socket.socket) -> None:
-        del self._clients[connection]
-        self._selector.unregister(connection)
-        connection.close()
+        self._clients.tend()
 
     def close(self) -> None:
         """Drop every client; the listener stays the caller's."""
-        for connection in list(self._clients):
-            self._drop(connection)
-        self._accepting.close()
+        self._clients.close()

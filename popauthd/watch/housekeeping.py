@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from popauthd.errors import StoreFullError
 from popauthd.store.books import Writing
@@ -26,9 +26,10 @@ ROOM_AT_ONCE = (500, 50, 5, 1)  # entries that are forgotten when the books are 
 
 
 class Housekeeping:
-    """Keeps books and map in order. `start` within the first transaction, then `tend` at every turn.
+    """Keeps books and map in order. `prepare`, `start` within the first transaction, then `tend` at every turn.
 
-    `degraded` says what of this is in trouble, though the watcher goes on; "" if nothing is.
+    `degraded` says what of this is in trouble, though the watcher goes on; "" if nothing is. `settle` enters what was
+    judged already and waits; it is called before the clock or the limits are changed in the books.
     """
 
     def __init__(
@@ -45,13 +46,21 @@ class Housekeeping:
         self.limits = limits
         self.notes = notes
         self.degraded = ""
+        self.settle: Callable[[int], None] = lambda _now: None
         self._ledger = ledger
         self._history_seconds = history_seconds
-        self._lost_sessions = lost_sessions
+        self.lost_sessions = lost_sessions
         self._ends_missed = False
         self._forget_at = 0
+        self._recounted_at = 0
         self._count_at = 0.0
         self._readers_at = 0.0
+
+    def prepare(self, now: int) -> None:
+        """What may change too much for one transaction, before `start`: nothing of it is published yet."""
+        with self._ledger.preparing() as writing:
+            self.clock.start(writing, now, self.limits.now.future_seconds)
+        self.limits.prepare(now)
 
     def start(self, writing: Writing, now: int) -> None:
         """Bring the books in line with the clock and the limits."""
@@ -62,19 +71,19 @@ class Housekeeping:
 
     def tend_clock(self, now: int) -> None:
         """Bring the books in line with the wall clock if it was set; before anything is entered."""
-        if self.clock.tend(now, self.limits.now.future_seconds):
+        if self.clock.tend(now, self.limits.now.future_seconds, self.settle):
             self._forget_at = now
 
     def tend(self, now: int, *, caught_up: bool) -> bool:
         """Do what is due; True if there is more of it to do at once. caught_up: every log is read to its end."""
         self._ledger.take_back()
-        self.limits.tend(now)
-        more = self._tend_expiries(now, caught_up=caught_up)
+        more = self.limits.tend(now, self.settle)
+        more = self._tend_expiries(now, caught_up=caught_up) or more
         self._tend_readers_and_counts(now)
         if now >= self._forget_at and not self.clock.doubtful:
             more = self.forget(now) or more
-        if self._lost_sessions is not None and caught_up:
-            self._lost_sessions.tend(self._ledger, now)
+        if self.lost_sessions is not None and caught_up:
+            self.lost_sessions.tend(self._ledger, now)
         self._tell(self._ledger.publish_due(), now)
         if told := self._ledger.take_in_revocations():
             self.notes.add(told, now)
@@ -131,7 +140,10 @@ class Housekeeping:
         """Renew what is held and take out what has run out; True if there is more than one transaction takes."""
         with self._ledger.reading() as reading:
             renewal_due = reading.sessions.renewal_due(now if caught_up else now - self._ledger.rules.hold_seconds)
-            if not (renewal_due or reading.published.anything_due(now) or reading.shared.due(now)):
+            # Once counted, no address is due again within the same second; to ask, all shared ones are read.
+            recount_due = now != self._recounted_at and bool(reading.shared.due(now))
+            if not (renewal_due or recount_due or reading.published.anything_due(now)):
+                self._recounted_at = now
                 return False
         with self._ledger.change() as writing:
             # Before sweeping: what is held must not blink.
@@ -140,6 +152,7 @@ class Housekeeping:
                 self._tell_whether_ends_are_logged(logged=writing.sessions.ends_are_logged(now), now=now)
             swept = writing.published.sweep(now)
             writing.recount(now)
+        self._recounted_at = now
         return renewed >= RENEW_AT_MOST or swept >= SWEEP_AT_MOST
 
     def _tell_whether_ends_are_logged(self, *, logged: bool, now: int) -> None:
@@ -151,7 +164,13 @@ class Housekeeping:
             )
         self._ends_missed = not logged
 
+    def go_by(self, limits: LimitsInForce, history_seconds: int, lost_sessions: LostSessions | None) -> None:
+        """From now on by other limits, another history, and whoever is asked for lost sessions."""
+        if self.lost_sessions is not None and lost_sessions is None:
+            self.lost_sessions.close()
+        self.limits, self._history_seconds, self.lost_sessions = limits, history_seconds, lost_sessions
+
     def close(self) -> None:
         """Ask nobody any more."""
-        if self._lost_sessions is not None:
-            self._lost_sessions.close()
+        if self.lost_sessions is not None:
+            self.lost_sessions.close()

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from popauthd.errors import StoreError
-from popauthd.store.books import Books, Reading, Rules, Writing
+from popauthd.store import quarantine
+from popauthd.store.books import SCHEMA, Books, Reading, Rules, Writing
 from popauthd.store.publisher import Publisher
 
 
@@ -43,12 +44,34 @@ class Ledger:
             yield writing
             self._publisher.apply(writing)
 
+    def preparing(self) -> AbstractContextManager[Writing]:
+        """A transaction of the books before the first one that publishes."""
+        return self._books.writing()
+
     @contextmanager
     def beginning(self) -> Iterator[Writing]:
         """The first transaction after a start: everything is published anew at its end."""
         with self._books.writing() as writing:
             yield writing
             self._publisher.replace(writing.published)
+
+    @contextmanager
+    def going_by(self, rules: Rules, *, dry_run: bool) -> Iterator[Writing]:
+        """The same as `change`, and from it on by other rules. An exception leaves those from before in force."""
+        before = self._books.rules, self._publisher.dry_run
+        self._books.rules, self._publisher.dry_run = rules, dry_run
+        try:
+            with self.change() as writing:
+                yield writing
+                if dry_run != before[1]:
+                    writing.published.publish_all()
+        except BaseException:
+            self._books.rules, self._publisher.dry_run = before
+            raise
+
+    def list_into(self, path: str) -> None:
+        """Keep the host list there from now on, "" for none. One that is kept no longer is emptied."""
+        self._publisher.list_into(path)
 
     def reading(self) -> AbstractContextManager[Reading]:
         """A read transaction of the books; leave it soon, as it pins pages."""
@@ -67,6 +90,10 @@ class Ledger:
         Returns what an administrator should know: the name to count it under, and a sentence.
         """
         return self._publisher.tend(self._books)
+
+    def wait(self, at_most_seconds: float) -> float:
+        """How long to wait before the next `publish_due`."""
+        return self._publisher.wait(at_most_seconds)
 
     def publish_now(self) -> list[str]:
         """Bring relay map and host list up to date at once; returns what could not be done, a sentence each."""
@@ -106,7 +133,12 @@ class Ledger:
     @property
     def trouble(self) -> str:
         """What is wrong with the files, though the watcher goes on; "" if nothing is."""
-        return self.revocations_trouble or self._books.lost()
+        return "; ".join(filter(None, (self.revocations_trouble, self._books.lost())))
+
+    @property
+    def stopped_reader(self) -> str:
+        """Who stands still in the middle of reading the relay map, in words; "" for nobody."""
+        return self._publisher.stopped_reader
 
     def check_readers(self) -> None:
         """Free the slots of readers of books and map that died, which would pin pages."""
@@ -126,6 +158,13 @@ class Ledger:
     def grow(self) -> bool:
         """Give the books twice the address space; False if this machine has no more."""
         return self._books.grow()
+
+    def leave(self) -> None:
+        """Nothing is changed any more: finish the host list, and note that books and map need not be read through."""
+        with contextlib.suppress(StoreError):  # the next start writes it anyway
+            self._publisher.write_host_list(self._books)
+        quarantine.leave(self._books.path, SCHEMA.decode("ascii"))
+        quarantine.leave(self._publisher.map_path)
 
     def close(self) -> None:
         """Close the map, then the books; what is published stays."""

@@ -7,21 +7,27 @@ If the books cannot be written (disk full), nothing more is read until it is in,
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from popauthd import __version__
 from popauthd.errors import SourceError, StoreBrokenError, StoreError, StoreFullError
+from popauthd.formats.columns import Block
+from popauthd.formats.heads import HEAD_REASONS
 from popauthd.formats.recogniser import Recogniser
 from popauthd.logs import Quiet
 from popauthd.model import Login, Refusal
-from popauthd.policy import longest_lifetime
+from popauthd.mounts import is_mount_point
+from popauthd.policy.limits import longest_lifetime
 from popauthd.sources import Chunk, Source, Waking
-from popauthd.text import safe
-from popauthd.watch.alarm import FORMAT_REASONS, Alarm
-from popauthd.watch.batch import Batch
+from popauthd.status import PRESENT, ConfigurationStatus, FileStatus, JournalStatus, PushStatus, SourceStatus, Status
+from popauthd.store.books.counters import day_of
+from popauthd.watch.alarm import SIGNS, UNSEEN_SECONDS, Alarm
+from popauthd.watch.health import Health
 from popauthd.watch.housekeeping import Housekeeping
 from popauthd.watch.intake import Intake
 from popauthd.watch.ledger import Ledger
@@ -29,25 +35,52 @@ from popauthd.watch.ledger import Ledger
 log = logging.getLogger("popauthd.watch")
 
 CHUNKS_A_TURN = 8  # of each source, so that control and sweeping come to their turn while catching up
+TURN_SECONDS = 0.02  # or fewer chunks, as somebody may wait for an answer
 UNREAD = ("unreadable", "refused")  # states of a source in which lines may lie unread
-SAMPLE = 160  # characters of a line that is shown
+MOUNTED = "the log itself is a mount point; after a rotation outside nothing new would be seen"
+CANNOT_READ = {"missing": "log-missing", "unreadable": "log-unreadable", "refused": "log-refused"}  # to its condition
+EMPTY = "the journal has no record of Dovecot's"
+MISSING_SECONDS = 5  # a rotation takes less, until the log is there again
+DOVECOT_EVERY_SECONDS = 60  # how often it is looked whether a server of ours still writes here
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Followed:
-    """A source with the recogniser of its lines."""
+    """A source with the recogniser of its lines.
+
+    seen: its log was there since the start. missing_since: when it was first seen missing, None while it is there.
+    lost_until: when lines of it that are lost could grant nothing any more.
+    """
 
     source: Source
     recogniser: Recogniser
     alarm: Alarm = field(default_factory=Alarm)
     last_login_at: int = 0
+    seen: bool = False
+    missing_since: int | None = None
+    lost_until: int = 0
+
+    def status(self) -> SourceStatus:
+        """How this source is."""
+        return SourceStatus(self.source.name, self.source.state(), self.last_login_at or None, self.alarm.dovecot_at)
+
+
+class Configured(Protocol):
+    """The configuration that a watcher goes by."""
+
+    def state(self) -> ConfigurationStatus:
+        """What is in force, compared with the file right now: the conditions say what differs."""
+
+    def reload(self) -> dict[str, Any]:
+        """Put the file in force; returns the reply to who asked for it. Raises PopauthdError."""
 
 
 class Watcher:
     """Owns the sources. Call `start` once, then `turn` whenever something may have happened.
 
-    pushed: Dovecot itself tells of logins too. hearing: the push sources that are served beside the watcher, by
-    name, and where; for `status`.
+    pushed: Dovecot itself tells of logins too. asked: the sources that are to be asked whether they have something to
+    read. hearing: the push sources that are served beside the watcher, for `status`. damaged: what happened to files
+    that were found damaged before this start. found: whether the last turn found something to read.
     """
 
     def __init__(
@@ -57,16 +90,22 @@ class Watcher:
         followed: list[Followed],
         *,
         pushed: bool = False,
+        damaged: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.ledger = ledger
         self.housekeeping = housekeeping
         self.intake = Intake(ledger, housekeeping, many_ways=pushed or len(followed) > 1)
-        self.degraded = ""
-        self.hearing: dict[str, str] = {}
-        self._followed = followed
+        self.health = Health()
+        self.hearing: list[PushStatus] = []
+        self.configured: Configured | None = None
+        self.followed = followed
+        self.asked = _asked(followed)
+        self.found = False
         self._clock = clock
         self._caught_up = True
+        self._damaged = damaged
+        self._damaged_until = 0
         self._quiet = Quiet(log)
 
     @property
@@ -78,16 +117,36 @@ class Watcher:
     def start(self) -> None:
         """Bring books and map in line with the clock and each other, and find the place in every log."""
         now = self.now()
+        self.housekeeping.prepare(now)
         with self.ledger.beginning() as writing:
             self.housekeeping.start(writing, now)
-            places = {item.source.name: writing.places.of(item.source.name) for item in self._followed}
-            for item in self._followed:
-                item.alarm.longest_seconds = writing.meta.longest_silence(item.source.name)
+            places = {item.source.name: writing.places.of(item.source.name) for item in self.followed}
+            silences = {item.source.name: writing.meta.longest_silence(item.source.name) for item in self.followed}
+        self._damaged_until = now + longest_lifetime(self.housekeeping.limits.now)
+        self._resume(self.followed, places, silences)
+
+    def follow(self, followed: list[Followed], places: Mapping[str, bytes | None], silences: Mapping[str, int]) -> None:
+        """From now on follow these sources. One that is not followed yet begins at its place.
+
+        silences: the longest ones known, in seconds.
+        """
+        before, self.followed, self.asked = self.followed, followed, _asked(followed)
+        for item in before:
+            if item not in followed:
+                item.source.close()
+                self.health.left(item.source.name)
+        self._resume([item for item in followed if item not in before], places, silences)
+
+    def _resume(
+        self, items: Iterable[Followed], places: Mapping[str, bytes | None], silences: Mapping[str, int]
+    ) -> None:
+        now = self.now()
         oldest = now - longest_lifetime(self.housekeeping.limits.now)
-        for item in self._followed:
+        for item in items:
+            self._say("log-is-mount-point", item.source.name, MOUNTED if is_mount_point(item.source.name) else "")
+            item.alarm.longest_seconds = silences[item.source.name]
             item.alarm.start(now)
             item.source.resume(places[item.source.name], oldest)
-        self.ledger.publish_due()
 
     def now(self) -> int:
         """Epoch seconds."""
@@ -95,6 +154,8 @@ class Watcher:
 
     def turn(self) -> bool:
         """Read what is new, and do what is due; True if there is more to read at once."""
+        self.intake.grant_log.tend()
+        self.found = False
         try:
             self.housekeeping.tend_clock(self.now())
             more = self._read()
@@ -105,107 +166,155 @@ class Watcher:
             return self._make_room()
         except StoreError as error:
             return self._trouble(error)
-        self.degraded = self.housekeeping.degraded
+        self._say_trouble(self.housekeeping.degraded)
+        self._say("map-reader-stopped", "", self.ledger.stopped_reader)
+        self._say("user-list-wrong", "", self.housekeeping.limits.trouble)
+        self._say("files-were-damaged", "", self._damaged if self.now() < self._damaged_until else "")
         return more
 
     def _make_room(self) -> bool:
         try:
             self.housekeeping.make_room(self.now())
+        except StoreBrokenError:
+            raise
         except StoreError as error:
             return self._trouble(error)
         return True
 
     def _trouble(self, error: StoreError) -> bool:
-        self.degraded = str(error)
-        self._quiet.warn("store", f"degraded, trying again: {error}")
+        self._say_trouble(str(error))
         return False
+
+    def _say_trouble(self, what: str) -> None:
+        """What is wrong with the files that are written, "" if nothing is."""
+        self._say("store-trouble", "", what)
 
     def _read(self) -> bool:
         more = trouble = False
-        self.intake.enter_waiting(self.now())
-        for item in self._followed:
+        self.intake.enter_stuck(self.now())
+        until = time.monotonic() + TURN_SECONDS
+        for item in self.followed:
             for _ in range(CHUNKS_A_TURN):
                 try:
                     chunk = item.source.read(self.now())
                 except SourceError as error:
                     self._quiet.warn(item.source.name, f"cannot read: {error}")
                     trouble = True
-                    break
-                self._note_gaps(item.source)
+                    chunk = None
+                self._note_gaps(item)
                 if chunk is None:
-                    trouble = trouble or item.source.state().get("status") in UNREAD
+                    self.intake.enter_of(item.source.name, self.now())
                     break
                 self._take(item, chunk)
-                self._listen(item)
+                self.found = True
+                if chunk.behind_bytes and time.monotonic() >= until:
+                    more = True
+                    break
             else:
                 more = True
+            state = item.source.state()
+            trouble = trouble or state.status in UNREAD
+            self._look_at(item, state)
+            self._listen(item, state)
         self._caught_up = not more and not trouble
         return more
 
-    def _note_gaps(self, source: Source) -> None:
-        for gap in source.take_gaps():
-            self.housekeeping.notes.add(f"gap in {source.name}: {gap.what}", gap.at)
+    def _look_at(self, item: Followed, state: FileStatus | JournalStatus) -> None:
+        """Whether a source can be read at all, and whether lines of it are lost."""
+        now, name = self.now(), item.source.name
+        for status, word in CANNOT_READ.items():
+            holds = state.status == status and (status != "missing" or self._missing_long(item, now))
+            self._say(word, name, (state.why or status) if holds else "")
+        if state.status != "missing":
+            item.missing_since, item.seen = None, True
+        if now >= item.lost_until:
+            self.health.over("lines-lost", name)
+
+    def _missing_long(self, item: Followed, now: int) -> bool:
+        """Whether a log is missing for longer than a rotation takes; at once if it was not there at the start."""
+        if item.missing_since is None:
+            item.missing_since = now if item.seen else now - MISSING_SECONDS
+        return now - item.missing_since >= MISSING_SECONDS
+
+    def _note_gaps(self, item: Followed) -> None:
+        for gap in item.source.take_gaps():
+            self.housekeeping.notes.add(f"gap in {item.source.name}: {gap.what}", gap.at)
             self.housekeeping.notes.count({"gap": 1})
+            item.lost_until = self.now() + longest_lifetime(self.housekeeping.limits.now)
+            self._say("lines-lost", item.source.name, gap.what)
 
     def _take(self, item: Followed, chunk: Chunk) -> None:
-        """Recognise a block, and hand it to the intake with its place."""
+        """Recognise a chunk, and hand what it says to the intake with its place."""
         now = self.now()
-        events, lines = item.recogniser.block(chunk.block, now, chunk.written_after)
-        logins = sum(isinstance(event, Login) for event in events)
-        item.alarm.heard(now, lines, logins, Counter(e.reason for e in events if isinstance(e, Refusal)))
-        batch = Batch(item.source.name, chunk.place, longest_silence=item.alarm.longest_seconds)
-        batch.counts["lines"] = lines
-        try:
-            self.intake.take_block(batch, events, now)
-        finally:
-            item.last_login_at = max(item.last_login_at, batch.last_login_at)
+        if chunk.records:
+            events, lines = item.recogniser.records(chunk.records)
+            block = Block(lines, others=list(enumerate(events)))
+        else:
+            block = item.recogniser.columns(chunk.block, now, chunk.written_after)
+        stamps = block.logins.at + [event.at for _place, event in block.others if isinstance(event, Login)]
+        item.last_login_at = max(item.last_login_at, min(max(stamps, default=0), now))
+        reasons = (event.reason for _place, event in block.others if isinstance(event, Refusal))
+        refused = Counter(reason for reason in reasons if reason not in HEAD_REASONS) + item.recogniser.heads
+        seen_at = item.alarm.dovecot_at
+        look = seen_at is None or now - seen_at >= DOVECOT_EVERY_SECONDS
+        dovecots = look and (bool(chunk.records) or item.recogniser.has_servers(chunk.block))
+        item.alarm.heard(now, block.lines, len(stamps), refused, item.recogniser.refused, dovecots=dovecots)
+        more, silence = chunk.behind_bytes > 0, item.alarm.longest_seconds
+        self.intake.take_block(item.source.name, block, chunk.place, now, silence=silence, more=more)
 
-    def _listen(self, item: Followed) -> None:
-        """Tell what the alarm says, with a line that shows it."""
+    def _listen(self, item: Followed, state: FileStatus | JournalStatus) -> None:
+        """Say which signs of the alarm stand."""
         now = self.now()
-        sign = item.alarm.sign(now)
-        if sign is None:
-            return
-        sample = ""
-        alike = [raw for reason, raw in item.recogniser.refused.items() if reason in FORMAT_REASONS]
-        if sign[0] == "likeness" and alike:
-            sample = f" Sample: {safe(alike[0].decode('utf-8', 'backslashreplace'), SAMPLE)}"
-        self.housekeeping.notes.add(f"{item.source.name}: {sign[1]}{sample}", now)
+        signs = item.alarm.signs(now)
+        # Of a journal only Dovecot's records are read, so its other lines cannot show that it grows.
+        if isinstance(state, JournalStatus) and state.status == PRESENT and state.last_record_at is None:
+            signs |= {"dovecot-not-seen": EMPTY} if now - item.alarm.started_at >= UNSEEN_SECONDS else {}
+        for word in SIGNS:
+            self._say(word, item.source.name, signs.get(word, ""))
 
-    def status(self) -> dict[str, Any]:
-        """What `popauthctl status` shows of the running watcher."""
+    def _say(self, word: str, about: str, evidence: str) -> None:
+        """A condition holds, or does not: then there is no evidence."""
+        if evidence:
+            self.health.holds(word, about, evidence, self.now())
+        else:
+            self.health.over(word, about)
+
+    def status(self) -> Status:
+        """How the watcher is now. Raises StoreError."""
         now = self.now()
+        configuration = None if self.configured is None else self.configured.state()
         with self.ledger.reading() as reading:
-            today = reading.counters.of(time.strftime("%Y-%m-%d", time.gmtime(now)))
-            addresses = reading.published.count()
-            sessions = reading.sessions.held_count()
-            shared = [asdict(found) for found in reading.shared.all() if found.until]
-        sources = [
-            {"name": item.source.name, **item.source.state(), "last_login_at": item.last_login_at or None}
-            for item in self._followed
-        ]
-        return {
-            "now": now,
-            "degraded": self.degraded,
-            "dry_run": self.ledger.dry_run,
-            "addresses": addresses,
-            "held": sessions,
-            "shared": shared,
-            "sources": sources,
-            "pushed": [{"name": name, "where": where} for name, where in self.hearing.items()],
-            "today": today,
-            "notes": self.housekeeping.notes.texts,
-        }
+            return Status(
+                version=__version__,
+                pid=os.getpid(),
+                now=now,
+                degraded=self.health.degraded,
+                dry_run=self.ledger.dry_run,
+                addresses=reading.published.count(),
+                held=reading.sessions.held_count(),
+                shared=tuple(found for found in reading.shared.all() if found.until),
+                sources=tuple(item.status() for item in self.followed),
+                pushed=tuple(self.hearing),
+                today=reading.counters.of(day_of(now)),
+                notes=tuple(self.housekeeping.notes.texts),
+                conditions=self.health.standing,
+                configuration=configuration,
+            )
 
     def descriptors(self) -> Iterator[tuple[int, Callable[[], None]]]:
         """The descriptors of sources that have one to wake by, each with what takes its readiness away."""
-        for item in self._followed:
-            if isinstance(item.source, Waking) and (descriptor := item.source.fileno()) is not None:
-                yield descriptor, item.source.process
+        for source in self.asked:
+            if (descriptor := source.fileno()) is not None:
+                yield descriptor, source.process
 
     def close(self) -> None:
         """Close sources, books and map."""
-        for item in self._followed:
+        self.intake.grant_log.sum_up()
+        for item in self.followed:
             item.source.close()
         self.housekeeping.close()
         self.ledger.close()
+
+
+def _asked(followed: Iterable[Followed]) -> list[Waking]:
+    return [item.source for item in followed if isinstance(item.source, Waking)]

@@ -1,18 +1,18 @@
 """What following a log costs against plain reading, and how fast a start on a huge log is.
 
-    python3 -m tests.bench.bench_logfile [--directory DIR] [--lines 1000000] [--gigabytes 5]
+    python3 -m tests.bench.bench_logfile [--directory DIR] [--lines N] [--one-by-one N] [--gigabytes N] [--json FILE]
 
 The huge log is real text over its whole length, written once and removed at the end.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 from popauthd.sources.file.source import LogFile
+from tests.bench.table import Row, arguments, show
 
 NOW = 1795469400
 LINE = (
@@ -57,19 +57,24 @@ def plain(path: Path) -> tuple[int, float]:
     return count, time.perf_counter() - begin
 
 
-def per_line(directory: Path, count: int) -> None:
+def per_line(directory: Path, count: int) -> Row:
     path = directory / "mail.log"
     path.write_bytes(lines(NOW - 800, NOW, count))
     plain(path)
     # The best of three each, in turns: the machine may be busy with other things.
-    read = min(plain(path)[1] for _ in range(3))
-    followed = min(follow(path, NOW - 900)[2] for _ in range(3))
-    print(f"{count} lines, {path.stat().st_size >> 20} MiB: plain binary reading {read:.3f} s, followed")
-    print(f"{followed:.3f} s, {followed / read:.2f} x, {(followed - read) / count * 1e9:.0f} ns more a line")
+    both = [(plain(path)[1], follow(path, NOW - 900)[2]) for _ in range(3)]
+    read, followed = (min(column) for column in zip(*both, strict=True))
     path.unlink()
+    return {
+        "what": f"{count} lines followed",
+        "took s": round(followed, 3),
+        "yardstick s": round(read, 3),  # plain binary reading
+        "ratio": round(followed / read, 2),
+        "more, us a line": round((followed - read) / count * 1e6, 3),
+    }
 
 
-def one_by_one(directory: Path, count: int = 20_000) -> None:
+def one_by_one(directory: Path, count: int) -> Row:
     path = directory / "mail.log"
     path.touch()
     log = LogFile(str(path), stamp)
@@ -85,10 +90,14 @@ def one_by_one(directory: Path, count: int = 20_000) -> None:
             spent += time.perf_counter() - begin
     log.close()
     path.unlink()
-    print(f"lines one by one: {spent / count * 1e6:.1f} µs for a line and the look that finds nothing more")
+    return {
+        "what": f"{count} lines one by one, with the look that finds nothing more",
+        "took s": round(spent, 3),
+        "more, us a line": round(spent / count * 1e6, 1),
+    }
 
 
-def huge(directory: Path, gigabytes: float) -> None:
+def huge(directory: Path, gigabytes: float) -> Row:
     path = directory / "mail.log"
     part, parts = 200_000, 0
     sample = len(lines(0, 1, part))
@@ -99,21 +108,28 @@ def huge(directory: Path, gigabytes: float) -> None:
             first = NOW - int((parts - number) * span)
             log.write(lines(first, NOW - int((parts - number - 1) * span), part))
     first_block, count, _ = follow(path, NOW - 900)
-    print(f"{path.stat().st_size / (1 << 30):.1f} GiB: first block after {first_block * 1000:.1f} ms,")
-    print(f"{count} lines read of {part * parts}")
+    size = path.stat().st_size
     path.unlink()
+    assert 0 < count < part * parts
+    return {"what": f"the first block of {size / (1 << 30):.1f} GiB; {count} lines read", "took s": first_block}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print."""
+    parser = arguments(__doc__)
     parser.add_argument("--directory", default=None)
     parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--one-by-one", type=int, default=20_000)
     parser.add_argument("--gigabytes", type=float, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
-        per_line(Path(name), options.lines)
-        one_by_one(Path(name))
-        huge(Path(name), options.gigabytes)
+        directory = Path(name)
+        rows = [
+            per_line(directory, options.lines),
+            one_by_one(directory, options.one_by_one),
+            huge(directory, options.gigabytes),
+        ]
+    show("logfile", rows, options, lines=options.lines, gigabytes=options.gigabytes)
 
 
 if __name__ == "__main__":

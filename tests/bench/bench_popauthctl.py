@@ -1,8 +1,8 @@
 """How long popauthctl takes to start: each command against a Python that does nothing.
 
-    python3 -m tests.bench.bench_popauthctl [RUNS]
+    python3 -m tests.bench.bench_popauthctl [--runs N] [--json FILE]
 
-Each command runs as a process of its own, RUNS times (20 unless told), in turn with `python3 -I -c pass`. The
+Each command runs as a process of its own, so many times, in turn with `python3 -I -c pass`. The
 table shows the least time of each, and its ratio to the yardstick's. The commands that need them find a relay map,
 books and a configuration in a temporary directory; no watcher runs. `-S` leaves out site-packages' start-up files, as
 Debian's python3 has none.
@@ -18,8 +18,9 @@ from pathlib import Path
 
 from popauthd.store.books import Books
 from popauthd.store.relay_map import MapWriter
+from tests.bench.table import Row, arguments, show
+from tests.support.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from popauthd.cli import main; sys.exit(main())"
 COMMANDS = {
     "--help": ["--help"],
@@ -37,8 +38,11 @@ def seconds(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def main() -> int:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", type=int, default=20)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         MapWriter(str(place / "relay.mdb")).close()
@@ -51,14 +55,16 @@ def main() -> int:
         for title, words in COMMANDS.items():
             table[title] = [*python, "-c", START, str(ROOT), "--config", str(config), *words]
         least = dict.fromkeys(table, float("inf"))
-        for _ in range(runs):
+        for _ in range(options.runs):
             for title, command in table.items():
                 least[title] = min(least[title], seconds(command))
     yardstick = least["python3 -c pass"]
-    for title, took in least.items():
-        print(f"{title:20} {took * 1000:7.1f} ms {took / yardstick:6.2f} x")
-    return 0
+    rows: list[Row] = [
+        {"command": title, "ms": round(took * 1000, 1), "of the yardstick": round(took / yardstick, 2)}
+        for title, took in least.items()
+    ]
+    show("popauthctl", rows, options, runs=options.runs)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -1,5 +1,5 @@
 """How much later a POP3 login is with each push source, and whether its grant is there when the client has read
-`+OK`: python3 tests/bench/bench_push.py [RUNS]
+`+OK`: python3 -m tests.bench.bench_push [--runs N] [--json FILE]
 
 Real Dovecots side by side, one for each row, asked in turn, so that what else the machine does hits all alike.
 Medians, the ratio to a Dovecot that tells nobody, and in how many logins the relay map knew the address at once.
@@ -12,13 +12,10 @@ import os
 import signal
 import socket
 import statistics
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from popauthd.store.relay_map import MapReader
+from tests.bench.table import Row, arguments, show
 from tests.servers.clients import PASSWORD, USER
 from tests.servers.dovecot import Dovecot
 from tests.servers.place import Place, Server, free_port, wait_for
@@ -28,7 +25,7 @@ from tests.servers.pushes import auth_policy, listening, post_login, secret_file
 STATES = ("running", "not there", "stopped")
 
 
-class Row:
+class Site:
     """One Dovecot, and the popauthd it tells, in one of STATES."""
 
     def __init__(self, place: Place, way: str, state: str) -> None:
@@ -49,7 +46,7 @@ class Row:
         if way and state != "not there":
             popauthd = Popauthd(place, None, settings=settings)
             self.watcher = popauthd.start("watch")["watch"]
-            wait_for(lambda: listening(place, extra), "popauthd to listen")
+            wait_for(lambda: listening(extra), "popauthd to listen")
             self.reader = MapReader(str(popauthd.map))
         if self.watcher is not None and state == "stopped":
             self.watcher.signal_group(signal.SIGSTOP)
@@ -70,25 +67,33 @@ class Row:
             connection.recv(1000)
 
 
-def main() -> int:
+def main() -> None:
     """Measure and print."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    parser = arguments(__doc__)
+    parser.add_argument("--runs", type=int, default=100)
+    options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         kinds = [("", ""), *((way, state) for way in ("post-login", "auth-policy") for state in STATES)]
-        rows = [Row(stack.enter_context(Place()), way, state) for way, state in kinds]
-        for number in range(runs):
-            for row in rows:
-                row.login(f"127.1.{number >> 8}.{number & 255}")
-        for row in rows:
-            if row.watcher is not None:
-                os.killpg(row.watcher.pid, signal.SIGCONT)
-    floor = statistics.median(rows[0].times)
-    for row in rows:
-        median, worst = statistics.median(row.times), max(row.times)
-        known = f"  known at once {row.at_once}/{runs}" if row.name.endswith("running") else ""
-        print(f"{row.name:32} {median * 1000:7.2f} ms  x {median / floor:5.2f}  worst {worst * 1000:6.1f} ms{known}")
-    return 0
+        sites = [Site(stack.enter_context(Place()), way, state) for way, state in kinds]
+        for number in range(options.runs):
+            for site in sites:
+                site.login(f"127.1.{number >> 8}.{number & 255}")
+        for site in sites:
+            if site.watcher is not None:
+                os.killpg(site.watcher.pid, signal.SIGCONT)
+    floor = statistics.median(sites[0].times)
+    rows: list[Row] = [
+        {
+            "told": site.name,
+            "ms": round(statistics.median(site.times) * 1000, 2),
+            "of the yardstick": round(statistics.median(site.times) / floor, 2),
+            "worst ms": round(max(site.times) * 1000, 1),
+            "known at once": site.at_once if site.name.endswith("running") else "",
+        }
+        for site in sites
+    ]
+    show("push", rows, options, runs=options.runs)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

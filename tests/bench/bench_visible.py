@@ -1,63 +1,180 @@
-"""From a line written to visible in the map for another process, and what both processes hold in memory.
+"""From a line written to visible in the relay map, one line at a time or many a second, and what the watcher uses.
 
-    python3 -m tests.bench.bench_visible [LOGINS]
+    python3 -m tests.bench.bench_visible [--source NAME]... [--rate N]... [--seconds S] [--json FILE]
 
-Prints p50 and p99 in milliseconds, beside a yardstick of the same run (a unix socket round trip to the
-responder), and the resident memory of watcher and responder.
+A writer appends logins and session ends at each rate, to Dovecot's own file, a write a line; or it hands them to
+systemd-journal-remote, which appends records to a journal file as journald does. Another process looks into the map
+until the address of a login is there, for one of them every 10 ms. Rate 0: nobody logs in. Sessions are held, and the
+host list is written. Read the processor time and the wakings where the machine does something else too.
+
+The yardstick of the same run is a process that waits by inotify alone, or in sd_journal_wait, and finds the address.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
+import ctypes
+import multiprocessing
+import os
+import re
+import select
+import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from popauthd.sources.journal.reader import library
 from popauthd.store.relay_map import MapReader
-from tests.support.daemons import Installation, login_line
+from tests.bench.bench_sustained import IN_MEMORY, cuts, looked_for, opened, running, write
+from tests.bench.table import Row, arguments, show
+from tests.bench.usage import cpu_seconds
+from tests.support.daemons import Installation
+from tests.support.helpers import eventually
+from tests.support.journals import REMOTE, record
+
+RATES = (0, 1, 1000, 5000)
+LOOKED_FOR = re.compile(rb"rip=(100\.[0-9.]+)")
+IN_MODIFY = 2  # inotify(7)
+HEARD_SECONDS = 0.1  # how often the yardstick looks whether it is over
+
+Append = Callable[[bytes], object]
 
 
-def resident(pid: int) -> str:
-    """VmRSS and its anonymous part, as the kernel tells them."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    facts = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-    return f"VmRSS {facts['VmRSS'].strip()}, RssAnon {facts['RssAnon'].strip()}"
+def to_journal(path: str) -> Append:
+    """What appends a line to a journal file, as a record of Dovecot's."""
+    command = [REMOTE, "-o", path, "--split-mode=none", "-"]
+    remote = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert remote.stdin is not None
+    pipe = remote.stdin.fileno()
+
+    def append(line: bytes) -> None:
+        message = line[len("Nov 23 21:00:00 ") :].rstrip().replace(b": Info: ", b": ", 1)
+        os.write(pipe, record(time.time(), message))
+
+    return append
 
 
-def show(name: str, seconds: list[float]) -> None:
-    """One line of figures."""
-    cuts = statistics.quantiles(seconds, n=100)
-    print(f"{name}: p50 {cuts[49] * 1000:.2f} ms, p99 {cuts[98] * 1000:.2f} ms, n {len(seconds)}")
+def by_inotify(path: str) -> Callable[[], bytes]:
+    """What waits for a write to a file, and returns what was written."""
+    libc = ctypes.CDLL(None)
+    descriptor = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(descriptor, path.encode(), IN_MODIFY) >= 0
+    log = os.open(path, os.O_RDONLY)
+    os.lseek(log, 0, os.SEEK_END)
+
+    def heard() -> bytes:
+        if select.select([descriptor], [], [], HEARD_SECONDS)[0]:
+            os.read(descriptor, 65536)
+        return os.read(log, 1 << 20)
+
+    return heard
 
 
-def main(logins: int) -> None:
+def by_journal(path: str) -> Callable[[], bytes]:
+    """The same for a journal file."""
+    reader = library().Reader(path=str(Path(path).parent), converters={"MESSAGE": bytes})
+    reader.seek_realtime(time.time())
+
+    def heard() -> bytes:
+        reader.wait(HEARD_SECONDS)
+        messages = []
+        while found := reader.get_next():
+            messages.append(bytes(found["MESSAGE"]))
+        return b"\n".join(messages)
+
+    return heard
+
+
+# What writes, and what waits, by the name of the source.
+SOURCES: dict[str, tuple[Callable[[str], Append], Callable[[str], Callable[[], bytes]]]] = {
+    "file": (opened, by_inotify),
+    "journal": (to_journal, by_journal),
+}
+
+
+def listen(source: str, path: str, told: Connection) -> None:
+    """The yardstick: when each address was there, until it is told to end."""
+    seen: dict[str, float] = {}
+    heard = SOURCES[source][1](path)
+    told.send(None)
+    over = False
+    while not over:
+        over = told.poll()  # what was written before that is still heard
+        text = heard()
+        now = time.perf_counter()
+        for one in LOOKED_FOR.findall(text):
+            seen.setdefault(one.decode(), now)
+    told.send(seen)
+
+
+def wakings(pid: int) -> int:
+    """How often the threads of a process have gone to sleep."""
+    texts = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in texts)
+
+
+def measure(watcher: int, reader: MapReader, source: str, path: str, rate: int, seconds: float, run: int) -> Row:
+    """One row."""
+    row: Row = {"source": source, "logins/s": rate}
+    before = cpu_seconds(watcher), wakings(watcher)
+    if not rate:
+        time.sleep(seconds)
+        used, woken = cpu_seconds(watcher) - before[0], wakings(watcher) - before[1]
+        return row | {"CPU ms a second": 1000 * used / seconds, "wakings a second": woken / seconds}
+    (mine, theirs), (ours, listens) = multiprocessing.Pipe(duplex=False), multiprocessing.Pipe()
+    yardstick = multiprocessing.Process(target=listen, args=(source, path, listens))
+    writer = multiprocessing.Process(target=write, args=(rate, seconds, path, run, theirs, SOURCES[source][0]))
+    yardstick.start()
+    ours.recv()
+    writer.start()
+    found, written, _own = looked_for(reader, mine)
+    writer.join()
+    used, woken = cpu_seconds(watcher) - before[0], wakings(watcher) - before[1]
+    ours.send(None)
+    seen = ours.recv()
+    yardstick.join()
+    ready = cuts(one.took for one in found.values())
+    told = cuts(seen[address] - one.at for address, one in found.items())
+    return row | {
+        "p50 ms": round(ready[49], 2),
+        "p99 ms": round(ready[98], 2),
+        "yardstick p50": round(told[49], 2),
+        "yardstick p99": round(told[98], 2),
+        "CPU us a login": round(used / written * 1e6, 1),
+        "CPU ms a second": 1000 * used / seconds,
+        "wakings a second": woken / seconds,
+    }
+
+
+def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as directory:
-        installation = Installation(Path(directory), 'hold_no = "0ms"')
-        parts = {part: installation.start(part) for part in ("watch", "respond")}
-        installation.ready()
-        time.sleep(1)
-        reader = MapReader(f"{installation.run_dir}/relay.mdb")
-        visible, asked = [], []
-        for number in range(logins):
-            address = f"10.1.{number >> 8}.{number & 255}"
-            line = login_line(address)
-            began = time.perf_counter()
-            installation.write(line)
-            while reader.expiry(address) is None:
-                pass
-            visible.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            assert installation.ask(address) == "yes"
-            asked.append(time.perf_counter() - began)
-            time.sleep(0.003)
-        show("line written -> visible in the map", visible)
-        show("yardstick: one question to the responder", asked)
-        for part, process in parts.items():
-            print(f"{part}: {resident(process.pid)}")
-        installation.close()
+    parser = arguments(__doc__)
+    parser.add_argument("--source", choices=SOURCES, action="append")
+    parser.add_argument("--rate", type=int, action="append", help="logins a second (0, 1, 1000 and 5000)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each rate")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    for source in options.source or SOURCES:
+        with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=IN_MEMORY) as run_dir:
+            journal = Path(name, "journal/remote.journal")
+            settings = f'[[source]]\ntype = "journal"\npath = "{journal.parent}"\n' if source == "journal" else ""
+            if settings:
+                journal.parent.mkdir()
+                to_journal(str(journal))(b"Nov 23 21:00:00 imap-login: Info: begins\n")
+                eventually(journal.exists, "a journal file")
+            installation = Installation(Path(name), f"hold_sessions = true\n{settings}", Path(run_dir))
+            try:
+                watcher = running(installation)
+                reader = MapReader(f"{installation.run_dir}/relay.mdb")
+                path = str(journal if settings else installation.log)
+                for run, rate in enumerate(options.rate or RATES):
+                    rows.append(measure(watcher, reader, source, path, rate, options.seconds, run))
+                reader.close()
+            finally:
+                installation.close()
+    show("visible", rows, options, seconds=options.seconds)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main()

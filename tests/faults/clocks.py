@@ -10,6 +10,8 @@ What was found of Debian's libfaketime 0.9.10 (FAKETIME_NO_CACHE=1, FAKETIME_TIM
   clock_nanosleep, which is Python's time.sleep, fails with EINVAL whatever the clock file says.
 - Times of files are not faked. popauthd compares them only with one another.
 - A process takes 30 ms more to start, a look at the clock 8 us instead of 0.1.
+- The clock file must not stand beside a log. Newer watchdog tells of every file that is opened in the log's folder, and
+  looks at the clock for each: its queue overflowed, and the watcher wrote its host list half a minute late.
 
 So that a test need not wait for a lifetime to pass, a machine can be suspended: wall clock and boot clock go on
 together, the monotonic clock does not (clock_gettime(2)). libfaketime cannot move the boot clock by itself; that, and
@@ -43,8 +45,10 @@ class Clocks:
 
     def __init__(self, directory: Path, *, mounting: bool) -> None:
         """mounting: whether its processes have a boot id of their own, without which `boot` may not be called."""
-        self._file = directory / "clock"
-        self._boot_id = directory / "boot_id"
+        own = directory / "clocks"
+        own.mkdir()
+        self._file = own / "now"
+        self._boot_id = own / "boot_id"
         self._began = time.monotonic()
         self._wall_ahead = 0.0
         self._boot_ahead = 0.0

@@ -19,12 +19,12 @@ from pathlib import Path
 from popauthd.control_client import ask
 from popauthd.errors import PopauthdError
 from tests.faults.clocks import Clocks
-from tests.faults.logworld import World as Log
 from tests.faults.material import ADDRESSES, RULES, STRANGER, configuration, line
 from tests.faults.readers import Faulty, Readers, Wrong
 from tests.faults.truth import FUTURE_SECONDS, Login, Moment, Truth
 from tests.support.daemons import Installation
 from tests.support.helpers import eventually
+from tests.support.logworld import World as Log
 
 Step = tuple[str | int, ...]
 MARKER = "marker"  # a user whom no configuration refuses
@@ -83,6 +83,10 @@ class Machine:
 
     def runs(self, part: str) -> bool:
         return part in self._parts and self._parts[part].poll() is None
+
+    def pid(self, part: str) -> int:
+        """The process of a part that was started; `unshare` and `sh` before it become it."""
+        return self._parts[part].pid
 
     def settle(self) -> None:
         """Wait until a running watcher has read everything, and has gone once through its loop after that."""

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 
-from tests.faults.logworld import BURST, START, WIDTH, Stage, without_rights
+from tests.support.logworld import BURST, START, WIDTH, Stage, without_rights
 
 Row = Callable[[Stage], None]
 

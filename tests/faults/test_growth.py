@@ -13,11 +13,11 @@ import random
 from pathlib import Path
 
 from popauthd.model import Event, Login, SessionEnd
-from popauthd.policy import Limits
 from popauthd.store.books import Books, Rules
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
-from popauthd.watch.batch import Batch
+from popauthd.watch.batch import Batch, Terms
+from tests.support.policy import default_limits
 from tests.support.watching import housekeeping_of
 
 NOW = 1_795_467_600
@@ -49,7 +49,7 @@ def test_the_books_do_not_grow_without_end(tmp_path: Path) -> None:
     dice, open_sessions = random.Random(7), list[tuple[int, str]]()
     books = Books(str(path), Rules(shared_users=25, hold_seconds=43200))
     publisher = Publisher(MapWriter(str(tmp_path / "relay.mdb")))
-    limits = Limits(lifetime_seconds=300)
+    limits = default_limits(lifetime_seconds=300)
     ledger, housekeeping = housekeeping_of(books, publisher, limits, lambda: 1000, HISTORY)
     with ledger.change() as writing:
         housekeeping.start(writing, NOW)
@@ -57,7 +57,7 @@ def test_the_books_do_not_grow_without_end(tmp_path: Path) -> None:
     for history in range(100):
         for now in range(NOW + history * HISTORY, NOW + (history + 1) * HISTORY, STEP):
             batch = Batch("log")
-            batch.learn(logins(dice, now, open_sessions), housekeeping.limits.now, now, holding=True, twice=None)
+            batch.learn(logins(dice, now, open_sessions), Terms(housekeeping.limits.now, now, holding=True, twice=None))
             with ledger.change() as writing:
                 batch.enter(writing, now, remember=False)
             while housekeeping.tend(now, caught_up=True):

@@ -6,15 +6,15 @@ first seed (1); a failure names its seed, and `POPAUTHD_SEED=n POPAUTHD_HISTORIE
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.logworld import WIDTH, Follower, World
+from tests.support.dose import dose, first_seed
+from tests.support.logworld import WIDTH, Follower, World
 
-HISTORIES = int(os.environ.get("POPAUTHD_HISTORIES", "200"))
-SEED = int(os.environ.get("POPAUTHD_SEED", "1"))
+HISTORIES = dose("HISTORIES", 200)
+SEED = first_seed(1)
 STEPS = 40
 
 

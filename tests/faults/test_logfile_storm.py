@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.logworld import Follower, World
+from tests.support.logworld import Follower, World
 
 ROTATIONS = 150
 WRITER = """
 import random, sys
 from pathlib import Path
-from tests.faults.logworld import World
+from tests.support.logworld import World
 how, turns = sys.argv[2], int(sys.argv[3])
 world, dice = World(Path(sys.argv[1])), random.Random(turns)
 for turn in range(turns):

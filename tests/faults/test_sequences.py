@@ -18,7 +18,6 @@ import pytest
 
 from popauthd.formats.options import Options
 from popauthd.formats.recogniser import Recogniser
-from popauthd.policy import Limits
 from popauthd.sources.file.source import LogFile
 from popauthd.store.books import DATABASES, SCHEMA, Books
 from popauthd.store.publisher import Publisher
@@ -26,9 +25,10 @@ from popauthd.store.quarantine import heal
 from popauthd.store.relay_map import MapWriter
 from popauthd.watch.watcher import Followed, Watcher
 from tests.support.helpers import ROOT
+from tests.support.policy import default_limits
 from tests.support.watching import housekeeping_of
 
-LIMITS = Limits(lifetime_seconds=1800)
+LIMITS = default_limits(lifetime_seconds=1800)
 CASES: list[dict[str, Any]] = [
     case
     for line in (ROOT / "tests" / "corpus" / "adversarial.jsonl").read_text(encoding="utf-8").splitlines()

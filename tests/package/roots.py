@@ -27,6 +27,7 @@ INCLUDE = ("exim4-daemon-light", "dovecot-imapd", "dovecot-pop3d", "ca-certifica
 SERVER = "198.51.100.5"
 CLIENTS = ("192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13", "2001:db8::7")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+TERMINALS = "mkdir -p {0}/pts; mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts {0}/pts; "
 NETWORK = "ip link set lo up; for a in {}; do ip address add $a dev lo; done; echo up; exec sleep infinity"
 # Mirrors keep another architecture's updates less well; nothing of such a system faces anybody.
 RELEASE_ALONE = '--setup-hook=sed -i "/-updates\\|-security/d" "$1"/etc/apt/sources.list'
@@ -91,7 +92,7 @@ class Root:
         self._archive = ROOT / f".cache/roots/{release(suite, architecture)}-archive"
         self._archive.mkdir(exist_ok=True)
         words = ["unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child=KILL"]
-        script = NETWORK.format(" ".join((SERVER, *CLIENTS)))
+        script = TERMINALS.format(self.path / "dev") + NETWORK.format(" ".join((SERVER, *CLIENTS)))
         self._holder = subprocess.Popen(
             [*words, f"--mount-proc={self.path}/proc", "sh", "-c", script], stdout=subprocess.PIPE
         )

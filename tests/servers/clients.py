@@ -65,10 +65,17 @@ def pop3_login(source: str, port: int, user: str = USER, password: str = PASSWOR
     return True
 
 
-def imap_login(source: str, port: int, user: str = USER, password: str = PASSWORD, *, tls: bool = False) -> bool:
-    """Log in and out over IMAP; False if the server refuses the password."""
+def imap_login(
+    source: str, port: int, user: str = USER, password: str = PASSWORD, *, tls: bool = False, browser: str = ""
+) -> bool:
+    """Log in and out over IMAP; False if the server refuses the password.
+
+    browser: as a webmail, tell by IMAP's ID that this is the client's address.
+    """
     client = _Imap(source, port)
     try:
+        if browser:
+            client.xatom("ID", f'("x-originating-ip" "{browser}")')
         if tls:
             client.starttls(_context())
         client.login(user, password)

@@ -16,6 +16,7 @@ from tests.servers.exim import TREE, replaced
 from tests.servers.place import Place, Server, free_port, listens
 
 BINARY = Path("/usr/sbin/dovecot")
+TO_SYSLOG = "log_path = syslog\ninfo_log_path =\n"  # instead of its own file
 MAIL_USER = "mail"
 
 COMMON = """
@@ -145,6 +146,7 @@ class Dovecot:
     """A running Dovecot. `log` is the file with its logins, `pop3` and `imap` are ports by those names."""
 
     def __init__(self, place: Place, extra: str = "") -> None:
+        self.place = place
         self.root = place.directory("dovecot")
         self.version = version()
         self.ports = {"pop3": free_port(), "imap": free_port()}
@@ -160,12 +162,17 @@ class Dovecot:
         self.config.write_text(
             text.format(root=self.root, version=self.version, **self.ports) + self._logging(branch()) + extra
         )
+        self.server = self.start()
+
+    def start(self) -> Server:
+        """Start it, and wait until it accepts connections."""
         environment = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")}
-        self.server: Server = place.start("dovecot.server", [BINARY, "-F", "-c", self.config], environment)
-        self.server.wait_until(
+        server = self.place.start("dovecot.server", [BINARY, "-F", "-c", self.config], environment)
+        server.wait_until(
             lambda: all(listens(at, port) for at in ("127.0.0.1", "::1") for port in self.ports.values()),
             "accept connections",
         )
+        return server
 
     def logged_in(self) -> None:
         """Log in once, and wait until the log tells of it: Dovecot makes the log when it writes its first line."""

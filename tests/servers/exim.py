@@ -25,7 +25,7 @@ BACKUP = "anna@backup.example.org"  # for a domain this server is a backup for
 REMOTE = "friend@example.com"  # relaying
 RELAY_HOST = "127.0.0.99"  # an address the administrator lists in relay_from_hosts
 AUTH = ("boss", "bosspassword")
-REFUSAL = "Relay access denied: check your mail, then send again within 15 minutes"
+REFUSAL = "Relay access denied: check mail, then send within 15 minutes"
 
 CONFIG = r"""
 exim_path = {binary}

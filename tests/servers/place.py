@@ -6,6 +6,8 @@ Limits: Linux. `free_port` gives a port that was free a moment ago; nobody holds
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import os
 import shutil
 import signal
@@ -20,9 +22,10 @@ from types import TracebackType
 
 WAIT_SECONDS = 60.0  # waited out only by a failure
 # Ends the process groups named on its input as soon as that input ends, which it does however we die.
+# There is no `--` before them: dash takes it for a process, and kills nobody.
 GUARD = """
 while read -r group; do all="$all -$group"; done
-[ -z "$all" ] || { kill -TERM -- $all; sleep 1; kill -KILL -- $all; } 2>/dev/null
+[ -z "$all" ] || { kill -TERM $all; sleep 1; kill -KILL $all; } 2>/dev/null
 [ "$1" = "" ] || rm -rf -- "$1"
 """
 
@@ -40,15 +43,24 @@ def wait_for(holds: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS
         time.sleep(0.01)
 
 
+@functools.cache
+def _taken() -> int:
+    """A file in which each process locks the bytes of the ports that it was given; open until it ends."""
+    return os.open(f"/tmp/popauthd-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
 def free_port() -> int:
-    """A TCP port that is free on 127.0.0.1 and ::1 alike."""
+    """A TCP port that is free on 127.0.0.1 and ::1 alike, and that no other test run beside this one is given.
+
+    Two servers that are started at the same time would else meet at a port, and a client log in at the wrong one.
+    """
     while True:
-        with socket.socket(socket.AF_INET6) as six, socket.socket() as four:
+        with socket.socket(socket.AF_INET6) as six, socket.socket() as four, contextlib.suppress(OSError):
             six.bind(("::1", 0))
             port: int = six.getsockname()[1]
-            with contextlib.suppress(OSError):
-                four.bind(("127.0.0.1", port))
-                return port
+            four.bind(("127.0.0.1", port))
+            fcntl.lockf(_taken(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            return port
 
 
 def listens(address: str, port: int) -> bool:

@@ -29,11 +29,22 @@ path = "{log}"
 class Popauthd:
     """The daemon: not started yet; `start("run")`, or "watch" and "respond" each by itself."""
 
-    def __init__(self, place: Place, log: Path | None, lifetime: str = "15m", settings: str = "") -> None:
-        """log: what to follow, None for nothing. settings: more lines of the configuration."""
+    def __init__(
+        self,
+        place: Place,
+        log: Path | None,
+        lifetime: str = "15m",
+        settings: str = "",
+        run_dir: Path | None = None,
+    ) -> None:
+        """log: what to follow, None for nothing. settings: more lines of the configuration.
+
+        run_dir: None for one in `place`.
+        """
         self.place = place
+        self.python: str | Path = sys.executable
         # Not made here: the daemon makes them, with the modes that let Exim in and nobody else.
-        self.run_dir = place.root / "run"
+        self.run_dir = run_dir or place.root / "run"
         self.state_dir = place.root / "state"
         self.config = place.root / "popauthd.toml"
         self.config.write_text(
@@ -62,7 +73,7 @@ class Popauthd:
         return {command: self._start(command) for command in commands or ("run",)}
 
     def _start(self, command: str) -> Server:
-        words: list[str | Path] = [sys.executable, "-m", "popauthd", command, "--config", self.config]
+        words: list[str | Path] = [self.python, "-m", "popauthd", command, "--config", self.config]
         server = self.place.start(f"popauthd.{command}", words, self._environment())
         control = self.run_dir / "control.sock"
         sockets = {"run": (self.socket, control), "watch": (control,), "respond": (self.socket,)}[command]

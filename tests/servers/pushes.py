@@ -32,12 +32,14 @@ def auth_policy(place: Place, port: int) -> str:
     )
 
 
-def listening(place: Place, snippet: str) -> bool:
+def listening(snippet: str) -> bool:
     """Whether something listens where the snippet's Dovecot will tell of logins."""
     if port := re.search(r"http://127\.0\.0\.1:([0-9]+)/", snippet):
         return listens("127.0.0.1", int(port[1]))
+    told_on = re.search(r"--socket (\S+)", snippet)
+    assert told_on
     with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(place.root / "run/push.sock")) == 0
+        return client.connect_ex(told_on[1]) == 0
 
 
 def secret_file(place: Place) -> Path:

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lmdb
+
+from popauthd.control_client import ask
 from tests.support.helpers import ROOT, answers, eventually
 
 LIFETIME = 900
@@ -28,12 +31,15 @@ def login_line(address: str, *, at: float | None = None, user: str = "alice@exam
 
 
 class Installation:
-    """A configuration, a log, and the processes started on them. Sessions are not held unless `settings` say so."""
+    """A configuration, a log, and the processes started on them. Sessions are not held unless `settings` say so.
 
-    def __init__(self, directory: Path, settings: str = "") -> None:
+    run_dir: made where it is not there; /run, where it belongs, is a file system in memory.
+    """
+
+    def __init__(self, directory: Path, settings: str = "", run_dir: Path | None = None) -> None:
         self.directory = directory
         self.log = directory / "dovecot.log"
-        self.run_dir = directory / "run"
+        self.run_dir = run_dir or directory / "run"
         self.config = directory / "popauthd.toml"
         if "hold_sessions" not in settings:
             settings = f"hold_sessions = false\n{settings}"
@@ -102,6 +108,26 @@ class Installation:
         done = self.ctl("list", "--json")
         assert done.returncode == 0, done.stderr
         return {entry["address"]: entry["expires_at"] for entry in json.loads(done.stdout)}
+
+    def published(self) -> dict[str, int]:
+        """What the relay map holds: address -> expiry."""
+        with (
+            lmdb.open(str(self.run_dir / "relay.mdb"), subdir=False, readonly=True, lock=False) as env,
+            env.begin() as txn,
+        ):
+            records = {bytes(key).decode(): bytes(value).decode().split() for key, value in txn.cursor()}
+        assert all(address == key for key, (_expiry, address) in records.items())
+        return {key: int(expiry) for key, (expiry, _address) in records.items()}
+
+    def host_list(self) -> dict[str, int]:
+        """What the host list holds, of IPv4: address -> expiry."""
+        lines = (self.run_dir / "relay-hosts").read_text().splitlines()
+        return {address: int(expiry) for address, expiry in (line.split(": ") for line in lines)}
+
+    def degraded(self) -> str:
+        """What the watcher itself says is wrong, "" if nothing is."""
+        told = ask(str(self.run_dir / "control.sock"), {"command": "status"})
+        return str(told["degraded"])
 
     def status(self) -> dict[str, Any]:
         """What `popauthctl status --json` says."""

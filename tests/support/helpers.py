@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from popauthd.address import keys
+from popauthd.store.block import Block
 from popauthd.store.relay_map import MapWriter, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +27,11 @@ def write_map(path: Path, entries: Mapping[str, int | None]) -> None:
         "writer = MapWriter(sys.argv[1]); writer.apply(json.loads(sys.argv[2])); writer.close()"
     )
     subprocess.run([sys.executable, "-c", code, str(path), json.dumps(entries)], check=True, cwd=ROOT)
+
+
+def in_blocks(entries: Mapping[str, int]) -> list[Block]:
+    """Entries of a map or a host list as the books give them."""
+    return [[(address.encode("ascii"), b"%d" % entries[address]) for address in sorted(entries)]]
 
 
 def answers(path: Path) -> bool:
@@ -44,15 +50,31 @@ def eventually(true: Callable[[], bool], what: str, seconds: float = 60.0, pause
 
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
-    """Nothing can be opened or accepted in this process meanwhile; what is open stays."""
-    free = os.open("/dev/null", os.O_RDONLY)
-    os.close(free)
+    """Nothing can be opened or accepted in this process meanwhile, but in the place of what is closed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    holes: list[int] = []
+    while not holes or holes[-1] < highest:
+        holes.append(os.open("/dev/null", os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (holes[-1] + 1, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for hole in holes:
+            os.close(hole)
+
+
+@contextmanager
+def no_address_space_left() -> Iterator[None]:
+    """This process cannot map anything large meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (40 << 20), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def published_expiry(writer: MapWriter, address: str) -> int | None:

@@ -29,8 +29,8 @@ def drain(journal: JournalSource, now: int = NOW) -> tuple[list[str], bytes | No
     """The addresses of the logins that are unread, and the place after them."""
     found, place = [], None
     while (chunk := journal.read(now)) is not None:
-        assert chunk.block.endswith(b"\n")
-        events, _lines = recogniser().block(chunk.block, now)
+        assert chunk.records
+        events, _count = recogniser().records(chunk.records)
         found += [event.address for event in events if isinstance(event, Login)]
         place = chunk.place
     return found, place

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 Found = tuple[bytes, bytes] | None  # user, address
+DAYS = {b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"}
 BAD_IN_USER = set(b" \"'`(),:;<=>[\\]{|}") | set(range(32)) | {127}
 
 
@@ -29,8 +30,12 @@ def take(words: list[bytes], count: int) -> list[bytes]:
 
 def syslog(line: bytes) -> Line | None:
     """The parts of a syslog line of any shape."""
-    line = line.partition(b">1 ")[2] if line[:1] == b"<" else line
+    line = line.partition(b">")[2].removeprefix(b"1 ") if line[:1] == b"<" else line
     words = line.split(b" ")
+    if len(words) > 3 and words[1] in {b"stdout", b"stderr"} and words[2] == b"F":  # a container engine's
+        return syslog(b" ".join(words[3:]))
+    if words[0] in DAYS:
+        return _of_day(words)
     if line[:1].isalpha():
         words = [word for word in words[:4] if word] + words[4:]
         words = take(words, 3)
@@ -43,6 +48,8 @@ def syslog(line: bytes) -> Line | None:
     if len(words) < 2:
         return None
     host, tag = words[0], words[1]
+    if len(words) > 2 and not tag.endswith(b":") and words[2].endswith(b":"):  # a level
+        tag = words.pop(2)
     if tag.endswith(b":"):
         text = b" ".join(words[2:])
         name, _, pid = tag[:-1].partition(b"[")
@@ -50,6 +57,14 @@ def syslog(line: bytes) -> Line | None:
             text = text.partition(b"] ")[2]
         return Line(host, name, pid.rstrip(b"]"), text)
     return _rfc5424(host, words[1:])
+
+
+def _of_day(words: list[bytes]) -> Line | None:
+    """Of journalctl, which names the zone, or of OpenWrt, which has the year behind the time and a level for a host."""
+    if words[1][:1].isdigit():
+        return syslog(b" ".join([b"T" + words[2], *words[4:]])) if len(words) > 5 else None
+    rest = [word for word in words[:7] if word] + words[7:]
+    return syslog(b" ".join([b"T", b"nohost", *rest[6:]])) if len(rest) > 7 and b"." in rest[5] else None
 
 
 def _rfc5424(host: bytes, words: list[bytes]) -> Line | None:
@@ -87,7 +102,12 @@ def host_and_address(text: bytes) -> bytes:
 
 
 def courier(line: Line) -> Found:
-    parts = line.text.removeprefix(b"INFO: ").split(b", ")
+    wrapper, _, text = line.text.rpartition(b"INFO: LOGIN, ")
+    came = bracketed(wrapper.partition(b" connect from @ ")[2])
+    text = b"LOGIN, " + text if wrapper and came else line.text
+    parts = text.removeprefix(b"INFO: ").split(b", ")
+    if came and len(parts) > 2 and parts[2] != b"ip=[" + came + b"]":
+        return None
     if len(parts) < 3 or parts[0] != b"LOGIN" or not parts[1].startswith(b"user=") or parts[2][:3] != b"ip=":
         return None
     if any(not part.startswith((b"port=[", b"protocol=", b"stls=1")) for part in parts[3:]):
@@ -103,7 +123,11 @@ def cyrus(line: Line) -> Found:
         return _cyrus_event(line.text)
     if words[-1].startswith(b"SESSIONID=<"):
         words.pop()
-    if words[0] != b"login:" or words[-3:] != [b"User", b"logged", b"in"] or words[-4].lower() == b"anonymous":
+    if (
+        words[0] != b"login:"
+        or words[-3:] != [b"User", b"logged", b"in"]
+        or words[-4].lower() in {b"anonymous", b"nopassword", b"nopassword+tls"}
+    ):
         return None
     return found(words[-5], host_and_address(b" ".join(words[1:-5]))) if len(words) > 6 else None
 
@@ -112,7 +136,9 @@ def _cyrus_event(text: bytes) -> Found:
     quoted = text.split(b'"')
     outside = b"".join(quoted[::2]).split(b" ")
     keys = [pair.partition(b"=")[0] for pair in outside]
-    if len(keys) != len(set(keys)) or b"login.mech=anonymous" in text.lower():
+    if len(keys) != len(set(keys)) or b"login.mech=anonymous" in text.lower() or b"login.anonymous" in keys:
+        return None
+    if b"login.nopassword" in keys and b"login.nopassword=0" not in outside:
         return None
     user = next((pair.partition(b"=")[2] for pair in outside if pair.startswith(b"u.username=")), b"")
     clients = [
@@ -167,8 +193,9 @@ def solid(line: Line) -> Found:
 
 
 def vm(line: Line) -> Found:
-    words = line.text.split(b" ")
-    if len(words) != 6 or words[0] != b"User" or words[2:5] != [b"logged", b"in", b"from"]:
+    text, _, count = line.text.partition(b", nmsgs=")
+    words = text.split(b" ")
+    if len(words) != 6 or words[0] != b"User" or words[2:5] != [b"logged", b"in", b"from"] or b" " in count:
         return None
     return found(words[1][1:-1], words[5]) if words[1][:1] == words[1][-1:] == b"'" else None
 

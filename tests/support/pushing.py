@@ -68,8 +68,8 @@ class Running:
             return b"".join(iter(lambda: connection.recv(4096), b""))
 
     def counted(self, **counts: int) -> None:
-        """Wait until exactly this was counted; `push_bad` stands for `push.bad`."""
-        wanted = {name.replace("_", ".", 1): number for name, number in counts.items()}
+        """Wait until exactly this was counted; `auth_policy_403` stands for `auth-policy.403`."""
+        wanted = {".".join(name.rsplit("_", 1)).replace("_", "-"): number for name, number in counts.items()}
         eventually(lambda: dict(self.server.counts) == wanted, f"counts {wanted}, now {self.server.counts}")
 
     def close(self) -> None:

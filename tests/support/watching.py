@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from popauthd.model import Login
-from popauthd.policy import Limits
+from popauthd.policy.limits import Limits
 from popauthd.store.books import Books
 from popauthd.store.publisher import Publisher
 from popauthd.watch.clock_steps import ClockSteps

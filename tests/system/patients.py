@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.exim import write_snippets
 from tests.servers.place import Place, Server, free_port
 from tests.servers.popauthd import Popauthd
+from tests.support.debian_exim import Debian, relocated
 from tests.support.helpers import eventually
-from tests.system.test_debian_configuration import Debian, relocated
 
 SETTINGS = "hold_sessions = false\n"
+# It listens on every address, as a mail server does, and lets nobody in from outside (-bh tells no interface_address).
+LOCAL_CLIENTS = "host_reject_connection = ${if eq{$interface_address}{}{}{! 127.0.0.0/8}}\n"
 
 
 @dataclass(slots=True)
@@ -62,14 +65,17 @@ def build(place: Place, flavour: str, *, split: bool) -> World:
     popauthd = Popauthd(place, dovecot.log, settings=SETTINGS)
     parts = popauthd.start("watch", "respond")
     debian = relocated(place, flavour, split)
-    debian.install(write_snippets(debian.root, "socket", popauthd.run_dir).read_text())
+    debian.install(write_snippets(debian.root, "socket", popauthd.run_dir).read_text() + LOCAL_CLIENTS)
+    # A way to another server that needs no name server.
+    (debian.root / "exim4/hubbed_hosts").write_text("debian.org: 192.0.2.77\n")
     debian.generate()
     return World(dovecot, popauthd, parts, debian, debian.binary, daemon(place, debian))
 
 
-def daemon(place: Place, debian: Debian) -> Server:
+def daemon(place: Place, debian: Debian, address: str = "0.0.0.0") -> Server:
     """A running Exim; on its own port, as nobody else's must be taken."""
-    interfaces = f"<; [127.0.0.1]:{free_port()}"
+    interfaces = f"<; [{address}]:{free_port()}"
+    debian.pid_file.unlink(missing_ok=True)
     files: list[str | Path] = ["-C", debian.config, "-oP", debian.pid_file]
     exim = place.start(f"{debian.root.name}.daemon", [debian.binary, *files, "-bdf", "-oX", interfaces])
     exim.wait_until(debian.pid_file.exists, "listen")
@@ -120,6 +126,43 @@ def stopped(world: World, part: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def dovecot_stopped(world: World) -> Iterator[None]:
+    """A Dovecot that does not run."""
+    world.dovecot.server.stop()
+    try:
+        yield
+    finally:
+        world.dovecot.server = world.dovecot.start()
+
+
+@contextlib.contextmanager
+def exim_stopped(world: World) -> Iterator[None]:
+    """An Exim that does not run."""
+    world.daemon.stop()
+    try:
+        yield
+    finally:
+        world.daemon = daemon(world.popauthd.place, world.debian)
+
+
+@contextlib.contextmanager
+def exim_on(world: World, address: str) -> Iterator[None]:
+    """An Exim that listens on one address alone."""
+    with exim_stopped(world):
+        other = daemon(world.popauthd.place, world.debian, address)
+        yield
+        other.stop()
+
+
+@contextlib.contextmanager
+def exim_for(world: World, kind: str) -> Iterator[None]:
+    """Another kind of mail server, as `dpkg-reconfigure exim4-config` makes it."""
+    hubbed = world.debian.root / "exim4/hubbed_hosts"
+    with aside(hubbed), regenerated(world, "update-exim4.conf.conf", "='internet'", f"='{kind}'"):
+        yield
+
+
+@contextlib.contextmanager
 def appended(path: Path, text: str) -> Iterator[None]:
     """A file with more in front."""
     before = path.read_text()
@@ -143,6 +186,12 @@ def regenerated(world: World, name: str, old: str, new: str) -> Iterator[None]:
     finally:
         path.write_text(before)
         world.debian.generate()
+
+
+def relays_what_it_can_route(world: World) -> AbstractContextManager[None]:
+    """Exim refuses what it cannot route, and no more."""
+    relay = "    message = relay not permitted\n    domains = +local_domains : +relay_to_domains\n"
+    return regenerated(world, "exim4.conf.template", relay, "    verify = recipient\n")
 
 
 @contextlib.contextmanager
@@ -171,14 +220,14 @@ def no_exim(world: World) -> Iterator[None]:
 def no_log(world: World) -> Iterator[None]:
     """Dovecot's log is missing, and the watcher knows."""
 
-    def present() -> bool:
+    def missed() -> bool:
         status = json.loads(world.popauthd.control("status", "--json").stdout)
-        return bool(status["sources"][0]["status"] == "present")
+        return "log-missing" in {one["word"] for one in status["conditions"]}
 
     with aside(world.dovecot.log):
-        eventually(lambda: not present(), "the log is missed")
+        eventually(missed, "the log is missed")
         yield
-    eventually(present, "the log is found again")
+    eventually(lambda: not missed(), "the log is found again")
 
 
 @contextlib.contextmanager

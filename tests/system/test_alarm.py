@@ -29,14 +29,17 @@ def test_an_honest_login_beside_an_alarm_is_granted(tmp_path: Path) -> None:
         bad = "Authentication passed for alice in a new form"
         with log.open("a") as file:
             file.write("".join(line(7, bad) for _ in range(9)) + line(7, "Session from 192.0.2.7"))
-        notes: list[str] = []
+        told: list[str] = []
 
-        def told() -> bool:
-            notes[:] = [str(note) for note in json.loads(popauthd.control("status", "--json").stdout)["notes"]]
-            return any("not understood" in note for note in notes)
+        def alarmed() -> bool:
+            conditions = json.loads(popauthd.control("status", "--json").stdout)["conditions"]
+            told[:] = [one["evidence"] for one in conditions if one["word"] == "login-not-understood"]
+            return bool(told)
 
-        wait_for(told, "the alarm")
-        assert any(f"Sample: {line(7, bad)[:6]}" in note and bad in note for note in notes), notes
+        wait_for(alarmed, "the alarm")
+        assert "not understood" in told[0]
+        assert f"Sample: {line(7, bad)[:6]}" in told[0]
+        assert bad in told[0]
         with log.open("a") as file:
             file.write(line(7, "Authentication passed for alice"))
         wait_for(lambda: popauthd.may_relay("192.0.2.7"), "the login to be granted")

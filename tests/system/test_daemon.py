@@ -106,8 +106,8 @@ def test_check_says_of_an_address_that_no_login_opens_that_none_does(tmp_path: P
 def test_status_tells_times_as_people_read_them(running: Installation) -> None:
     running.write(login_line(A))
     eventually(lambda: running.ask(A) == "yes", "the log was read")
-    read = next(line for line in running.ctl("status").stdout.decode().splitlines() if "last_read_at" in line)
-    assert re.search(r"last_read_at \d{4}-\d\d-\d\dT", read)
+    read = next(line for line in running.ctl("status").stdout.decode().splitlines() if "last read" in line)
+    assert re.search(r"last read (just now|\d+s ago) \(\d{4}-\d\d-\d\dT", read)
 
 
 def test_check_says_trouble_when_there_is_no_map_or_no_address(installation: Installation) -> None:
@@ -237,8 +237,19 @@ def test_config_check_and_show(installation: Installation) -> None:
     assert checked.returncode == 0
     assert str(installation.log).encode() in checked.stdout
     shown = installation.ctl("config", "show").stdout.decode()
-    assert 'lifetime = "900s"' in shown
+    assert 'lifetime = "15m"' in shown
     assert f'[[source]]\ntype = "file"\npath = "{installation.log}"' in shown
+    changed = installation.ctl("config", "show", "--changed").stdout.decode()
+    assert "hold_sessions = false" in changed
+    assert "lifetime" not in changed
+    told = json.loads(installation.ctl("config", "show", "--changed", "--json").stdout)
+    assert told["in_force"] is False, "nothing runs"
+    as_json = told["settings"]
+    assert set(as_json) == {"hold_sessions", "run_dir", "state_dir", "source"}
+    assert as_json["source"] == [{"path": str(installation.log), "framing": "dovecot-file"}]
+    told = json.loads(installation.ctl("config", "check", "--json").stdout)
+    assert (told["right"], told["follows"], told["notes"]) == (True, [str(installation.log)], [])
+    assert (told["in_force"], len(told["in_force_why"])) == (False, 1)
 
 
 def test_what_was_written_while_stopped_is_caught_up(installation: Installation) -> None:
@@ -267,6 +278,8 @@ def test_a_damaged_store_is_rebuilt_from_the_log(installation: Installation) -> 
     eventually(lambda: installation.ask(A) == "yes", "rebuilt")
     assert installation.listed() == {A: at + LIFETIME}
     assert len([note for note in installation.status()["notes"] if "kept as" in note]) == 2
+    (one,) = installation.status()["conditions"]
+    assert (one["word"], one["evidence"].count("kept as")) == ("files-were-damaged", 2)
 
 
 def test_others_are_not_heard_on_the_control_socket(running: Installation) -> None:

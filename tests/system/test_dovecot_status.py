@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers.clients import imap_login, pop3_login
 from tests.servers.dovecot import Dovecot, branch, version
 from tests.servers.place import Place, free_port
 from tests.servers.popauthd import Popauthd
 from tests.servers.pushes import SECRET, auth_policy, post_login, secret_file
+from tests.support.helpers import eventually
 
 pytestmark = pytest.mark.system
 
 OLD = version().startswith("2.3.")
 USER, METHOD, RIP = ("%u", "%m", "%r") if OLD else ("%{user}", "%{mechanism}", "%{remote_ip}")
+LPORT, SECURITY = ("%a", "%k") if OLD else ("%{local_port}", "%{ssl_security}")
 SESSION = "session=<%{session}>"
 ELEMENTS = "login_log_format_elements"
 PROXY = (
@@ -73,6 +77,28 @@ EXTRAS = [
     ("a stamp", 'log_timestamp = "%d %b %Y %T "\n', "log_timestamp", "warning", False),
     ("a stamp that is known", 'log_timestamp = "%Y-%m-%d %H:%M:%S "\n', "", "", True),
     ("a proxy", PROXY, "proxy", "warning", True),
+    (
+        "ports",
+        f"{ELEMENTS} = user=<{USER}> method={METHOD} rip={RIP} lport={LPORT} more={SECURITY} {SESSION}\n",
+        "",
+        "",
+        True,
+    ),
+    (
+        "an empty element at the end",
+        f"{ELEMENTS} = user=<{USER}> method={METHOD} rip={RIP} {SESSION} {SECURITY}\n",
+        "",
+        "",
+        True,
+    ),
+    (
+        "a port without a name",
+        f"{ELEMENTS} = user=<{USER}> method={METHOD} rip={RIP} {LPORT} {SESSION}\n",
+        ELEMENTS,
+        "warning",
+        False,
+    ),
+    ("no time", "log_timestamp =\n", "log_timestamp", "warning", False),
     ("balancers", "haproxy_trusted_networks = 192.0.2.0/24 10.0.0.0/8\n", "proxy", "danger", True),
 ]
 
@@ -91,6 +117,44 @@ def test_what_is_said_is_what_popauthd_makes_of_a_real_login(
     assert status(dovecot, popauthd)[0] == (1 if severity in ("warning", "danger") else 0)
     text = popauthd.control("recognise", str(dovecot.log)).stdout
     assert (" grant " in text) is recognised, text
+
+
+def test_a_webmail_that_is_trusted_names_its_users_and_the_advice_keeps_it_from_granting(place: Place) -> None:
+    webmail, browser = "127.0.0.9", "127.0.0.77"
+    trusted = f"login_trusted_networks = {webmail}\n"
+    dovecot = Dovecot(place, trusted)
+    popauthd = Popauthd(place, dovecot.log, settings=f'never = ["{webmail}/32"]\n')
+    popauthd.start("run")
+    assert imap_login(webmail, dovecot.ports["imap"], browser=browser)
+    eventually(lambda: popauthd.may_relay(browser), f"{browser} may relay")  # never has no effect
+    (found,) = (one for one in findings(dovecot, popauthd) if one["check"] == "proxy")
+    assert found["severity"] == "note"
+    assert "take a webmail's host out of login_trusted_networks, then list it under never" in found["advice"]
+    dovecot.config.write_text(dovecot.config.read_text().replace(trusted, ""))
+    subprocess.run(["doveadm", "-c", dovecot.config, "reload"], check=True)
+    popauthd.control("revoke", browser)
+    assert imap_login(webmail, dovecot.ports["imap"], browser=browser)
+    assert imap_login("127.0.0.10", dovecot.ports["imap"])
+    eventually(lambda: popauthd.may_relay("127.0.0.10"), "127.0.0.10 may relay")
+    assert not popauthd.may_relay(browser)
+    assert not popauthd.may_relay(webmail)
+    assert [one for one in findings(dovecot, popauthd) if one["severity"] != "ok"] == []
+
+
+def test_that_lines_arrive_is_said_when_one_was_seen(place: Place) -> None:
+    dovecot = Dovecot(place)
+    # What Dovecot says of its start, and of who looked whether its ports answer, are lines of it too.
+    eventually(lambda: "pop3-login: " in dovecot.log.read_text(), "Dovecot has said all that")
+    lines = dovecot.log.rename(dovecot.log.with_name("aside"))
+    popauthd = Popauthd(place, dovecot.log)
+    popauthd.start("run")
+    (found,) = (one for one in findings(dovecot, popauthd) if one["check"] == "follows")
+    assert "no line of it was seen since popauthd was started" in found["seen"]
+    lines.rename(dovecot.log)
+    assert pop3_login("127.0.0.10", dovecot.ports["pop3"])
+    eventually(lambda: popauthd.may_relay("127.0.0.10"), "127.0.0.10 may relay")
+    (found,) = (one for one in findings(dovecot, popauthd) if one["check"] == "follows")
+    assert "its last line was seen" in found["seen"]
 
 
 def pushed(place: Place, way: str, port: int) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from popauthd import processes
 from popauthd.errors import ConfigError
-from popauthd.eximsetup import alone, plan, unfinished
+from popauthd.eximsetup import one_at_a_time, plan, undo
 from popauthd.eximsetup.change import recover
 from popauthd.eximsetup.process import reload, running
 from tests.servers.exim import REFUSAL, USER
 from tests.servers.place import Place
+from tests.support.exim_machine import Machine, machine_in
 from tests.support.helpers import eventually
-from tests.system.test_exim_setup import Machine, machine_in
 
 pytestmark = pytest.mark.system
 
@@ -44,7 +46,7 @@ def cut(machine: Machine, run: Callable[[], object], at: int, number: signal.Sig
     """Make a change in a child that gets a signal at its step `at`: its exit code, or minus the signal.
 
     The steps are counted from the note on: a file of Exim's or the note renamed or removed, the configuration made, the
-    pid file looked at. 3: it has fewer steps.
+    processes looked at. 3: it has fewer steps.
     """
     places = (str(machine.site.confdir), str(machine.site.acl_file.parent))
     child = os.fork()
@@ -58,7 +60,7 @@ def cut(machine: Machine, run: Callable[[], object], at: int, number: signal.Sig
             what = str(arguments[0])
             step = event in ("os.rename", "os.remove") and what.startswith(places)
             step = step or (event == "subprocess.Popen" and what == str(machine.site.update))
-            step = step or (event == "open" and what == machine.site.pid_file.name)
+            step = step or (event in ("os.listdir", "os.scandir") and what == "/proc")
             if begun and step and next(steps) == at:
                 os.kill(os.getpid(), number)
 
@@ -76,7 +78,7 @@ def cut(machine: Machine, run: Callable[[], object], at: int, number: signal.Sig
 
 def tidy(machine: Machine) -> None:
     """Nothing is left of a change but what it changed."""
-    assert unfinished.told(machine.site) == ""
+    assert undo.told(machine.site) == ""
     assert not machine.site.note.exists()
     assert [path.name for path in machine.site.work.iterdir()] == ["lock"]
     left = [*machine.site.confdir.rglob(".*"), *machine.site.acl_file.parent.glob(".*")]
@@ -95,7 +97,7 @@ def test_a_change_killed_at_any_step_is_told_and_undone_by_the_next(machine: Mac
     told = at = 0
     while (code := cut(machine, run, at, signal.SIGKILL)) != 3:
         assert code == -signal.SIGKILL, (at, code)
-        said = unfinished.told(machine.site)
+        said = undo.told(machine.site)
         if said:
             told += 1
             assert f"`popauthctl exim {step}` of " in said
@@ -160,7 +162,7 @@ def test_whoever_changed_a_file_since_keeps_it(machine: Machine) -> None:
 def test_a_note_that_is_none_is_told_and_touches_nothing(machine: Machine, text: str) -> None:
     before = machine.tree()
     machine.site.note.write_text(text.replace("%s", str(machine.site.macros_file)))
-    assert "is not what popauthctl wrote" in unfinished.told(machine.site)
+    assert "is not what popauthctl wrote" in undo.told(machine.site)
     with pytest.raises(ConfigError, match="is not what popauthctl wrote; see what it is, and remove it"):
         machine.enable()
     assert machine.tree() == before
@@ -201,7 +203,7 @@ def test_a_directory_for_copies_that_others_could_write_is_not_used(machine: Mac
 
 
 def test_nobody_else_s_lock_is_in_the_way(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alone, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(one_at_a_time, "WAIT_SECONDS", 0.2)
     readable = os.open(machine.site.confdir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(readable, fcntl.LOCK_SH)
@@ -313,52 +315,10 @@ def test_a_directory_that_leads_back_into_itself_is_told(machine: Machine) -> No
         machine.enable()
 
 
-def zeros(path: Path) -> None:
-    path.symlink_to("/dev/zero")
+Started = tuple[list[str | Path], dict[str, object]]
 
 
-def long(path: Path) -> None:
-    path.write_bytes(b"1" * (1 << 20))
-
-
-def ours(path: Path) -> None:
-    path.write_text(f"{os.getpid()}\n")
-
-
-def first(path: Path) -> None:
-    path.write_text("1\n")
-
-
-def all_of_us(path: Path) -> None:
-    path.write_text("-1\n")
-
-
-def linked(path: Path) -> None:
-    other = path.with_name("other")
-    other.write_text(f"{os.getppid()}\n")
-    path.symlink_to(other)
-
-
-def words(path: Path) -> None:
-    path.write_text("exim\n")
-
-
-PID_FILES: list[Callable[[Path], None]] = [os.mkfifo, Path.mkdir, zeros, long, ours, first, all_of_us, linked, words]
-
-
-@pytest.mark.parametrize("make", PID_FILES, ids=lambda make: make.__name__)
-def test_no_process_is_told_by_a_pid_file_that_is_none(machine: Machine, make: Callable[[Path], None]) -> None:
-    place = machine.site.pid_file.with_name("exim.d")
-    place.mkdir()
-    shutil.chown(place, USER)
-    site = type(machine.site)(pid_file=place / "exim.pid")
-    make(site.pid_file)
-    assert running(site) is None
-    reload(site, machine.said.append)
-    assert machine.said == ["Exim is not running; it will read the new configuration when it starts"]
-
-
-def script(root: Path) -> tuple[list[str | Path], dict[str, object]]:
+def script(root: Path) -> Started:
     """Its name is Exim's, its program the shell."""
     path = root / "bin/exim4"
     path.parent.mkdir()
@@ -367,37 +327,43 @@ def script(root: Path) -> tuple[list[str | Path], dict[str, object]]:
     return [path], {}
 
 
-def anothers_program(root: Path) -> tuple[list[str | Path], dict[str, object]]:
+def anothers_program(root: Path) -> Started:
     """A file called exim4 that its user has made."""
     path = root / "bin/exim4"
     path.parent.mkdir()
-    shutil.copy("/bin/cat", path)
+    shutil.copy("/bin/dash", path)
     shutil.chown(path, USER)
-    return [path], {"user": USER}
+    return [path, *READS], {"user": USER}
 
 
-def another_user(root: Path) -> tuple[list[str | Path], dict[str, object]]:
+def another_user(root: Path) -> Started:
     """Exim's own program, started by somebody else."""
     path = root / "bin/exim4"
     path.parent.mkdir()
-    shutil.copy("/bin/cat", path)
-    return [path], {"user": "nobody"}
+    shutil.copy("/bin/dash", path)
+    return [path, *READS], {"user": "nobody"}
 
 
-def another_program(_root: Path) -> tuple[list[str | Path], dict[str, object]]:
-    return ["/bin/cat"], {}
+def another_program(_root: Path) -> Started:
+    return ["/bin/dash", *READS], {}
+
+
+READS = ("-c", "read line")
 
 
 @pytest.mark.parametrize("start", [script, anothers_program, another_user, another_program])
-def test_no_process_is_told_that_is_not_exim(
-    machine: Machine, start: Callable[[Path], tuple[list[str | Path], dict[str, object]]]
-) -> None:
+def test_no_process_is_told_that_is_not_exim(machine: Machine, start: Callable[[Path], Started]) -> None:
+    """Though it listens, and has Exim's words."""
     command, by = start(machine.root)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, **by) as process:  # type: ignore[call-overload]
-        name = Path(command[0]).name
-        eventually(lambda: Path(f"/proc/{process.pid}/comm").read_text().strip() == name, "it has its name")
-        machine.site.pid_file.write_text(f"{process.pid}\n")
-        assert running(machine.site) is None
-        reload(machine.site, machine.said.append)
-        process.stdin.close()
-        assert process.wait() == (1 if start is script else 0), "it was not ended by SIGHUP"
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        words = [*command, "-C", machine.site.config, "-bd"]
+        by["pass_fds"] = [port.fileno()]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, **by) as process:  # type: ignore[call-overload]
+            name = Path(command[0]).name
+            eventually(lambda: Path(f"/proc/{process.pid}/comm").read_text().strip() == name, "it has its name")
+            assert processes.sockets(process.pid) & processes.ports().keys()
+            assert running(machine.site) is None
+            reload(machine.site, machine.said.append)
+            process.stdin.close()
+            assert process.wait() == 1, "it ended with its input, not by SIGHUP"
+    assert machine.said == ["Exim is not running; it will read the new configuration when it starts"]

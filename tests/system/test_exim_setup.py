@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from popauthd.errors import ConfigError
-from popauthd.eximsetup import plan, trial
-from popauthd.eximsetup.change import carry_out
+from popauthd.eximsetup import plan
+from popauthd.eximsetup.change import enable
 from popauthd.eximsetup.process import running
 from popauthd.eximsetup.site import Site
-from tests.servers.exim import REFUSAL
-from tests.servers.place import Place
+from tests.servers.clients import ask_rcpt
+from tests.servers.exim import REFUSAL, REMOTE
+from tests.servers.place import Place, free_port, listens
+from tests.support.debian_exim import OURS, UE4CC
+from tests.support.exim_machine import Machine, machine_in
 from tests.support.helpers import ROOT, eventually
-from tests.system.test_debian_configuration import OURS, UE4CC, relocated
 
 pytestmark = pytest.mark.system
 
@@ -32,56 +33,6 @@ TEXTS = {
     "without its last line feed": OURS.rstrip("\n"),
     "not UTF-8": OURS + "# caf\udce9\n",
 }
-
-
-@dataclass
-class Machine:
-    """A machine's Exim in a directory, and what the commands said."""
-
-    root: Path
-    site: Site
-    said: list[str] = field(default_factory=list)
-
-    def enable(self, via: str = "socket", *, dry_run: bool = False) -> bool:
-        self.site.check()
-        return carry_out(self.site, plan.enabled(self.site, via), asked=True, dry_run=dry_run, say=self.said.append)
-
-    def disable(self, *, dry_run: bool = False) -> bool:
-        return carry_out(self.site, plan.disabled(self.site), asked=False, dry_run=dry_run, say=self.said.append)
-
-    def tree(self) -> dict[str, tuple[int, bytes]]:
-        """Every file: mode and contents; the generated configuration names the time it was made."""
-        found = {}
-        for path in sorted((self.root / "exim4").rglob("*")):
-            found[str(path)] = (path.stat().st_mode, path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else b"")
-        acl = self.site.acl_file
-        return {**found, **({str(acl): (acl.stat().st_mode, acl.read_bytes())} if acl.exists() else {})}
-
-    def regenerate(self) -> None:
-        """As update-exim4.conf does, run by the administrator."""
-        trial.must([self.site.update, "-d", self.site.confdir, "-o", self.site.generated], "update")
-
-    def says(self, client: str = "192.0.2.77", to: str = trial.REMOTE) -> str:
-        return trial.play(self.site, self.site.generated, client, to)
-
-
-def machine_in(place: Place, *, split: bool) -> Machine:
-    debian = relocated(place, "light", split)
-    (debian.root / "popauthd").mkdir()
-    site = Site(
-        confdir=debian.root / "exim4",
-        acl_file=debian.root / "popauthd/exim-acl",
-        generated=debian.config,
-        exim=debian.binary,
-        update=debian.root / "update-exim4.conf",
-        pid_file=debian.root / "exim.pid",
-        run_dir=debian.root / "run",
-        readlookup=ROOT / "exim/readlookup",
-        work=debian.root / "work",
-    )
-    site.update.chmod(0o755)
-    debian.generate()
-    return Machine(debian.root, site)
 
 
 @pytest.fixture(params=[False, True], ids=["unsplit", "split"])
@@ -174,12 +125,13 @@ def test_without_popauthd_s_files_exim_accepts_all_it_did_before(machine: Machin
     assert machine.says(to="postmaster@example.org").startswith("250")
 
 
-def test_an_acl_of_the_administrator_s_own_is_left_alone(machine: Machine) -> None:
+def test_a_macro_of_the_administrator_s_own_is_left_alone(machine: Machine) -> None:
     own = "MAIN_ACL_CHECK_RCPT = acl_check_rcpt\n"
     path = machine.site.confdir / "conf.d/main/000_own" if machine.site.split() else machine.site.macros_file
-    path.write_text(own)
+    path.write_text(own + (path.read_text() if path.exists() else ""))
+    machine.regenerate()
     before = machine.tree()
-    with pytest.raises(ConfigError, match=f"{path} sets MAIN_ACL_CHECK_RCPT.*accept acl = "):
+    with pytest.raises(ConfigError, match=f"{path} sets MAIN_ACL_CHECK_RCPT.*take that line out"):
         machine.enable()
     assert machine.tree() == before
 
@@ -248,43 +200,38 @@ def test_edits_that_are_not_in_force_yet_are_not_slipped_in(machine: Machine) ->
     assert "those changes come into force as well" in "\n".join(machine.said)
 
 
-def test_a_running_exim_is_reloaded_and_one_that_ends_is_told(unsplit: Machine) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+@pytest.mark.parametrize("pid_file", [False, True], ids=["without a pid file", "with one"])
+def test_a_running_exim_is_reloaded_however_it_was_started(unsplit: Machine, *, pid_file: bool) -> None:
     site = unsplit.site
-    words: list[str | Path] = [
-        site.exim,
-        "-C",
-        site.generated,
-        "-bdf",
-        "-oX",
-        f"127.0.0.1.{port}",
-        "-oP",
-        site.pid_file,
-    ]
+    port = free_port()
+    words: list[str | Path] = [site.exim, "-C", site.generated, "-bdf", "-oX", f"127.0.0.1.{port}"]
+    words += ["-oP", unsplit.root / "own.pid"] * pid_file
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as exim:
-        eventually(site.pid_file.exists, "Exim has written its number")
-        eventually(lambda: running(site) == exim.pid, "Exim runs")
+        eventually(lambda: running(site) == exim.pid, "Exim listens")
+        assert (unsplit.root / "exim.pid").exists() is False, "-oX without -oP writes none"
+        assert ask_rcpt("127.0.0.5", port, REMOTE).text == "relay not permitted"
         unsplit.enable()
         assert unsplit.said[-1] == f"Exim reloaded (pid {exim.pid})"
+        eventually(lambda: listens("127.0.0.1", port), "Exim listens again")
+        assert str(ask_rcpt("127.0.0.5", port, REMOTE)) == f"550 {REFUSAL}"
         assert running(site) == exim.pid
+        other = replace(site, generated=unsplit.root / "another")
+        assert running(other) is None, "it goes by another configuration"
         exim.terminate()
     assert running(site) is None
-    mortal = unsplit.root / "exim-mortal"
-    shutil.copy("/bin/sleep", mortal)
-    with subprocess.Popen([mortal, "1000"]) as ending:
-        site.pid_file.write_text(f"{ending.pid}\n")
-        eventually(lambda: running(site) == ending.pid, "it runs")
-        with pytest.raises(ConfigError, match=r"ended when it was told to reload.*systemctl restart exim4"):
-            unsplit.disable()
-        assert running(site) is None
 
 
-def test_a_handwritten_configuration_is_left_alone(unsplit: Machine) -> None:
-    (unsplit.site.confdir / "exim4.conf").write_text("acl_smtp_rcpt = accept\n")
-    with pytest.raises(ConfigError, match=r"exim4\.conf is written by hand.*acl_smtp_rcpt = "):
-        unsplit.enable()
+def test_an_exim_that_ends_when_it_is_reloaded_is_told(unsplit: Machine) -> None:
+    unsplit.enable()
+    site, mortal = unsplit.site, unsplit.root / "exim-mortal"
+    shutil.copy("/bin/dash", mortal)
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        words: list[str | Path] = [mortal, "-c", "read line", "-C", site.generated]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=[port.fileno()]):
+            eventually(lambda: running(site) is not None, "it runs")
+            with pytest.raises(ConfigError, match=r"ended when it was told to reload.*systemctl restart exim4"):
+                unsplit.disable()
+            assert running(site) is None
 
 
 def test_no_debian_exim_is_told(tmp_path: Path) -> None:
@@ -361,5 +308,5 @@ def test_a_file_that_cannot_be_written_puts_everything_back(unsplit: Machine) ->
     before = unsplit.tree()
     blocked = replace(unsplit.site, acl_file=Path("/proc/popauthd/exim-acl"))
     with pytest.raises(ConfigError, match=r"cannot be written.*put back as it was"):
-        carry_out(blocked, plan.enabled(blocked, "socket"), asked=True, dry_run=False, say=lambda text: None)
+        enable(blocked, "socket", dry_run=False, say=lambda text: None)
     assert unsplit.tree() == before

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,13 @@ from popauthd.model import Login, Refusal
 from popauthd.sources.journal.reader import dovecot_logs_here
 from popauthd.sources.journal.source import JournalSource
 from tests.servers.clients import LOGIN, USER
-from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot import TO_SYSLOG, Dovecot
 from tests.support.daemons import Installation
 from tests.support.helpers import eventually
 from tests.support.journals import Inside, Journald, journalctl, login
 
 pytestmark = pytest.mark.system
 
-TO_SYSLOG = "log_path = syslog\ninfo_log_path =\n"
 LIFETIME = 900
 
 
@@ -56,7 +54,7 @@ class Following:
         self.source = JournalSource(path=str(journald.journal))
         self.source.resume(saved, int(time.time()) - LIFETIME)
         self.place = saved
-        self.block = b""
+        self.records: list[Mapping[str, object]] = []
         self.logins: list[str] = []
         self.refused: list[str] = []
         self._recogniser = Recogniser(Options(framing="journal"))
@@ -64,16 +62,20 @@ class Following:
     def read(self) -> Following:
         """Read all there is."""
         while (chunk := self.source.read(int(time.time()))) is not None:
-            events, _lines = self._recogniser.block(chunk.block, int(time.time()))
+            events, _count = self._recogniser.records(chunk.records)
             self.logins += [event.address for event in events if isinstance(event, Login)]
             self.refused += [event.reason for event in events if isinstance(event, Refusal)]
-            self.block += chunk.block
+            self.records += chunk.records
             self.place = chunk.place
         return self
 
     def until_login(self, address: str) -> None:
         """Read on until there was a login from there."""
         eventually(lambda: address in self.read().logins, f"a login from {address} in the journal")
+
+
+def text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 @pytest.mark.parametrize("protocol", sorted(LOGIN))
@@ -85,8 +87,8 @@ def test_a_login_comes_with_the_fields_that_journald_vouches_for(
     before = time.time()
     assert LOGIN[protocol](address, dovecot.ports[protocol])
     following.until_login(address)
-    records = [json.loads(line) for line in following.block.split(b"\n")[:-1] if address.encode() in line]
-    (record,) = [record for record in records if f"{protocol}-login: " in record["MESSAGE"]]
+    texts = [{name: text(value) for name, value in record.items()} for record in following.records]
+    (record,) = [one for one in texts if f"{protocol}-login: " in one["MESSAGE"] and address in one["MESSAGE"]]
     assert record["_UID"] == "0"
     assert record["_EXE"] == "/usr/lib/dovecot/log"
     assert record["_COMM"] == "log"
@@ -106,7 +108,7 @@ def test_journalctl_and_the_source_give_the_same_events(journald: Journald, dove
 
     def same() -> bool:  # in the end: Dovecot logs the end of the session when it likes
         printed = journalctl(journald.journal, "-o", "json", "SYSLOG_IDENTIFIER=dovecot")
-        return read.block(printed, now) == read.block(following.read().block, now)
+        return read.block(printed, now) == read.records(following.read().records)
 
     eventually(same, "the same events from both")
 
@@ -249,7 +251,7 @@ def test_what_journald_drops_is_a_gap(journald: Journald, dovecot: Dovecot) -> N
         number += 1
         assert LOGIN["pop3"](f"127.0.2.{number % 250}", dovecot.ports["pop3"])
         following.read()
-        return bool(following.source.state()["dropped_messages"])
+        return bool(following.source.state().dropped_messages)
 
     eventually(told, "the notice of what was dropped")
     (gap,) = following.source.take_gaps()

@@ -62,6 +62,9 @@ def test_a_list_of_users_is_read_again_when_it_changes(start: Start, tmp_path: P
     users.write_text("bob smith\n")
     eventually(lambda: any("line 1" in note for note in installation.status()["notes"]), "the note on the bad list")
     assert installation.ask(B) == "yes", "the last good list stays in force"
+    assert [one["word"] for one in installation.status()["conditions"]] == ["user-list-wrong"]
+    users.write_text("bob\n")
+    eventually(lambda: not installation.status()["conditions"], "it is over with a good list")
     assert installation.status()["today"]["refused.user-not-listed"] == 1
 
 

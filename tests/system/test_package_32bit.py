@@ -28,9 +28,10 @@ INCLUDE = (
 )  # fmt: skip
 # Whatever opens a map, counts the bytes of a large file, or reads and writes times.
 UNITS = (
-    "store/books/books", "store/quarantine", "sources/file/source", "sources/file/start", "policy/policy",
-    "sources/push/messages", "readlookup", "cli/recognise", "store/relay_map", "responder", "store/books/sessions",
-    "store/books/shared", "store/map_size", "formats/timestamps", "text",
+    "store/books/books", "store/quarantine", "sources/file/source", "sources/file/start", "policy/order",
+    "policy/decide", "policy/limits", "policy/address_facts", "sources/push/messages", "readlookup", "cli/recognise",
+    "store/relay_map", "responder", "store/books/sessions", "store/books/shared", "store/map_size",
+    "formats/timestamps", "text",
 )  # fmt: skip
 WAYS = ("socket", "readlookup", "hostlist")
 FETCH_EXIM = 'root=/src; . "$root/packaging/setup.sh"; prepare; need_exim light'

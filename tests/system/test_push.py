@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from popauthd import config
-from popauthd.doctor.context import OK, Paths, Visit
 from popauthd.doctor.push import push
+from popauthd.doctor.verdicts import OK
 from popauthd.store.relay_map import MapReader
 from tests.servers.clients import LOGIN, imap_anonymous
 from tests.servers.dovecot import NO_LOGINS, Dovecot, branch, tls
@@ -41,7 +41,7 @@ class Site:
     def start(self, part: str = "watch") -> Server:
         """Start a part of popauthd, and wait until it can be told."""
         started = self.popauthd.start(part)[part]
-        wait_for(lambda: listening(self.place, self.snippet), "popauthd to listen")
+        wait_for(lambda: listening(self.snippet), "popauthd to listen")
         return started
 
     def today(self) -> dict[str, int]:
@@ -100,14 +100,14 @@ def test_the_doctor_is_heard_and_tells_of_nothing(way: str) -> None:
     with Place() as place:
         site = make(place, way)
         site.start("run")
-        found = list(push(Visit(None, Paths(), loaded=config.load(str(site.popauthd.config)))))
+        found = list(push(config.load(str(site.popauthd.config))))
         assert [verdict.state for verdict in found] == [OK], found
         assert ("dovecot is heard" if way == "post-login" else "knows the secret") in found[0].seen
         # What is counted is entered by and by, and in order: once this login is, the doctor's visit is.
         assert LOGIN["imap"]("127.0.0.10", site.dovecot.ports["imap"])
-        granted = "push.granted" if way == "post-login" else "policy.granted"
+        granted = "push.granted" if way == "post-login" else "auth-policy.granted"
         wait_for(lambda: site.count(granted) == 1, "the login after it to be counted")
-        assert site.today().keys() - {"policy.allow", granted, "login"} == set()
+        assert site.today().keys() - {"auth-policy.allow", granted, "login"} == set()
         assert site.count("login") == 1
 
 
@@ -209,7 +209,10 @@ def test_a_success_that_lets_nobody_in_grants_nothing(way: str) -> None:
         assert [reader.expiry(f"127.0.0.{number}") for number in (11, 12, 13)] == [None] * 3
         reader.close()
         if way == "auth-policy":
-            wait_for(lambda: site.count("policy.proxied") == site.count("policy.nologin") == 1, "both to be counted")
+            wait_for(
+                lambda: site.count("auth-policy.proxied") == site.count("auth-policy.nologin") == 1,
+                "both to be counted",
+            )
         wait_for(lambda: site.count("refused.anonymous") == 1, "the anonymous login to be counted")
 
 

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from popauthd.responder import Responder
+from popauthd.serving.unix_socket import listen
 from popauthd.store import host_list
 from popauthd.store.books import Books
 from popauthd.store.relay_map import MapReader
-from popauthd.watch.control import listen
 from tests.servers.exim import stock
 from tests.support.helpers import ROOT, write_map
 

@@ -20,13 +20,16 @@ A, B = "192.0.2.10", "192.0.2.11"
 
 @pytest.fixture
 def revoked(installation: Installation) -> Installation:
-    """Stopped; its books know that A was revoked, and its log still has A's login."""
+    """Killed; its books know that A was revoked, and its log still has A's login."""
     installation.start("run")
     installation.ready()
     installation.write(login_line(A), login_line(B))
     eventually(lambda: installation.ask(B) == "yes", "granted")
     assert installation.ctl("revoke", A).returncode == 0
     installation.close()
+    for directory in (installation.directory / "state", installation.run_dir):
+        for note in directory.glob("*.whole"):  # a watcher that is killed leaves none
+            note.unlink()
     return installation
 
 
@@ -87,6 +90,23 @@ def test_books_that_cannot_be_looked_at_now_are_left_alone(revoked: Installation
     assert "Traceback" not in revoked.errors("watch")
     assert (identities(revoked.directory / "state"), identities(revoked.run_dir)) == before
     stays_revoked(revoked)
+
+
+def test_what_was_left_whole_is_not_looked_at_but_what_was_changed_since_is(first: Installation) -> None:
+    """Stopped as it should, started without the means to look; then the books are changed, and it does not start."""
+    first.close()
+    assert {path.name for path in first.directory.rglob("*.whole")} == {"books.mdb.whole", "relay.mdb.whole"}
+    again = start_with_python(first, "/nonexistent/python")
+    first.start("respond")
+    first.ready()
+    assert first.ask(A) == "yes"
+    assert list(first.directory.rglob("*.whole")) == [], "a watcher that is killed now leaves none"
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(20) == 0
+    with (first.directory / "state/books.mdb").open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"x")
+    assert start_with_python(first, "/nonexistent/python").wait(60) == 74
 
 
 def test_without_any_python_nothing_is_moved(revoked: Installation) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.faults.logworld import Follower, World
-from tests.unit.sources.push.test_auth_policy import SECRET
+from popauthd.counters import COUNTERS
+from popauthd.store.books.counters import Counters
+from tests.support.logworld import Follower, World
 
 
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """The auth policy server's secret in a file, as the administrator keeps it."""
-    path = tmp_path / "secret"
-    path.write_bytes(SECRET)
-    path.chmod(0o600)
-    return path
+@pytest.fixture(scope="session", autouse=True)
+def only_listed_counters() -> Iterator[None]:
+    """Counting fails under a name that popauthd/counters.py does not list."""
+    add = Counters.add
+
+    def add_listed(counters: Counters, names: Mapping[str, int], now: int) -> None:
+        assert names.keys() <= COUNTERS.keys(), f"not listed: {names.keys() - COUNTERS.keys()}"
+        add(counters, names, now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Counters, "add", add_listed)
+        yield
 
 
 @pytest.fixture

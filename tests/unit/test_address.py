@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import random
+
 import pytest
 
 from popauthd import address
@@ -122,3 +126,70 @@ def test_a_network_that_is_refused_is_told_why(text: str, said: str | None) -> N
     else:
         with pytest.raises(ValueError, match=said):
             address.network(text)
+
+
+FUZZED = int(os.environ.get("POPAUTHD_ADDRESSES", "20000"))
+ODD = [
+    "",
+    " ",
+    "%1",
+    "%eth0",
+    "\0",
+    "\u0663",
+    "\udcff",
+    "/64",
+    "\n",
+    "+",
+    "-",
+    "0",
+    "00",
+    "0x",
+    ".",
+    ":",
+    "::",
+    "]",
+    "g",
+]
+
+
+def fuzzed(dice: random.Random) -> str:
+    """The text of an address in one of many ways of writing, or of something near to one."""
+    groups = [dice.choice((0, 0, 0, 1, 0xFFFF, dice.randrange(1 << 16))) for _ in range(8)]
+    if dice.random() < 0.3:
+        groups[:6] = [0] * 5 + [dice.choice((0, 0xFFFF))]
+    decimal = ".".join(str(dice.choice((0, 1, 10, 255, 256, dice.randrange(300)))) for _ in range(4))
+    written = [f"{group:{dice.choice(('x', 'X', '04x', '05x'))}}" for group in groups]
+    start, end = sorted((dice.randrange(9), dice.randrange(9)))
+    shape = dice.randrange(6)
+    if shape == 0:
+        text = decimal
+    elif shape == 1:
+        text = ":".join(written)
+    elif shape == 2:
+        text = f"{':'.join(written[:start])}::{':'.join(written[end:])}"
+    elif shape == 3:
+        text = f"{':'.join(written[: min(start, 6)])}::{dice.choice(('', 'ffff:', 'FFFF:', '0:ffff:'))}{decimal}"
+    elif shape == 4:
+        text = str(ipaddress.IPv6Address(b"".join(group.to_bytes(2, "big") for group in groups)))
+    else:
+        text = ":".join([*written[:6], decimal])
+    for _ in range(dice.choice((0, 0, 1, 2))):
+        at = dice.randrange(len(text) + 1)
+        text = text[:at] + dice.choice(ODD) + text[at + dice.randrange(3) :]
+    return text
+
+
+def test_the_canonical_text_is_that_of_ipaddress_for_whatever_is_asked() -> None:
+    """The campaign: POPAUTHD_ADDRESSES=300000."""
+    dice, addresses = random.Random(7), 0
+    for _ in range(FUZZED):
+        text = fuzzed(dice)
+        parsed = address.parse(text)
+        assert address.canonical(text) == (None if parsed is None else str(parsed)), text
+        raw = text.encode("utf-8", "surrogatepass")
+        assert address.all_are([b"192.0.2.1", raw, b"2001:db8::1"]) == (parsed is not None), text
+        if parsed is not None:
+            addresses += 1
+            net = [str(address.net64(parsed))] if isinstance(parsed, ipaddress.IPv6Address) else []
+            assert address.keys(str(parsed)) == (str(parsed), *net), text
+    assert FUZZED * 0.1 < addresses < FUZZED * 0.9, "the fuzz tests nothing"

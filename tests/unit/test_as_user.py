@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from popauthd import as_user
-from popauthd.as_user import Account, LookError, look, look_in, open_plain, read_plain
+from popauthd.accounts import Account
+from popauthd.as_user import LookError, look, look_in, modes, modes_and_reason, open_plain, read_plain
 from popauthd.cli import main
 from popauthd.cli.common import ask_books
 from popauthd.config import load
 from tests.support.helpers import ROOT, write_map
 
 NOBODY = pwd.getpwnam("nobody")
+ACCOUNT = Account("nobody", NOBODY.pw_uid, NOBODY.pw_gid)
 ADDRESS = "192.0.2.10"
 
 
@@ -42,6 +44,48 @@ def test_a_directory_is_looked_at_as_its_owner(theirs: Path, tmp_path: Path) -> 
     assert look_in(str(tmp_path / "link"), lambda: [str(os.getuid())]) == str(NOBODY.pw_uid)
     with pytest.raises(LookError, match="none: No such file"):
         look_in(str(tmp_path / "none"), lambda: [""])
+
+
+def test_a_look_is_by_the_rights_of_that_user_and_no_group_helps() -> None:
+    said = look(
+        Account("nobody", NOBODY.pw_uid, NOBODY.pw_gid),
+        lambda: f"{os.getuid()} {os.geteuid()} {os.getgid()} {os.getgroups()}",
+    )
+    assert said == f"{NOBODY.pw_uid} {NOBODY.pw_uid} {NOBODY.pw_gid} []"
+
+
+def test_what_that_user_may_not_see_is_told(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    with pytest.raises(LookError, match="Permission denied"):
+        look(ACCOUNT, secret.read_text)
+    assert look(None, secret.read_text) == ""
+    assert modes(str(secret)) == f"{secret} (-rw------- root:root)"
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason", "said"),
+    [
+        (True, "No such file or directory", "{path}: No such file or directory"),
+        (True, "it cannot be entered", "{path} (No such file or directory): it cannot be entered"),
+        (False, "No such file or directory", "{path} (-rw-r--r-- root:root): No such file or directory"),
+    ],
+    ids=["missing", "missing, and another reason", "there"],
+)
+def test_a_missing_file_is_said_to_be_so_once(tmp_path: Path, missing: bool, reason: str, said: str) -> None:
+    path = tmp_path / "file"
+    if not missing:
+        path.touch(0o644)
+    assert modes_and_reason(str(path), reason) == said.format(path=path)
+
+
+def test_a_child_that_dies_is_told() -> None:
+    def die() -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return "alive"
+
+    with pytest.raises(LookError, match="SIGKILL"):
+        look(None, die)
 
 
 def children() -> set[str]:
@@ -192,5 +236,5 @@ def test_books_in_a_directory_that_everybody_writes_into_are_not_roots_to_open(
 
 def test_who_may_not_read_the_books_is_told_to_be_root(site: Path) -> None:
     loaded = load(str(site))
-    with pytest.raises(LookError, match=r"private; run this as root \(sudo popauthctl"):
+    with pytest.raises(LookError, match=r"private; needs root \(sudo popauthctl"):
         look(Account("daemon", 1, 1), lambda: ask_books(loaded, lambda _books: [""]))

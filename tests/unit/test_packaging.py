@@ -15,7 +15,11 @@ import pytest
 
 from popauthd import __version__, config, errors
 from popauthd.cli import parser
+from popauthd.conditions import CONDITIONS
 from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from popauthd.counters import COUNTERS
+from popauthd.formats.servers import FORMATS
+from popauthd.reasons import LOGINS
 from tests.support.helpers import ROOT
 
 MADE = [sys.executable, str(ROOT / "packaging/from_settings.py")]
@@ -47,6 +51,41 @@ def test_the_configuration_file_with_every_key_in_force_is_the_default() -> None
 def test_the_manual_has_every_setting_as_it_is(row: Setting) -> None:
     text = plain(made("manual", "packaging/man/popauthd.toml.5.in"))
     assert f".It Ic {row.key} Default: {json.dumps(row.default)} .br {row.sentence}" in text
+
+
+def section(name: str) -> str:
+    """A section of popauthd.toml(5), as it is made from the rows."""
+    page = made("manual", "packaging/man/popauthd.toml.5.in")
+    return page.partition(f".Sh {name}\n")[2].partition("\n.Sh ")[0]
+
+
+def test_the_manual_has_every_reason_against_a_login_in_the_order_of_judging() -> None:
+    items = [plain(item) for item in section("WHO MAY").partition(".El\n")[0].split(".It Ic ")[1:]]
+    assert items == [f"{word} {sentence}" for word, sentence in LOGINS.items()]
+
+
+def test_the_manual_has_every_format_with_the_servers_it_is_of_and_where_it_is_read() -> None:
+    items = dict(plain(item).split(" ", 1) for item in section("FORMATS").partition(".El\n")[0].split(".It Ic ")[1:])
+    assert list(items) == list(dict.fromkeys(row.part_of for row in FORMATS))
+    for row in FORMATS:
+        assert row.since in items[row.part_of]
+        assert not row.real or f"tested with the real server ({row.real})" in items[row.part_of]
+    assert "framing: syslog, dovecot-file" in items["dovecot"]
+    assert "framing: zimbra-file" in items["zimbra"]
+
+
+def test_the_manual_has_every_counter_with_its_sentence_and_no_other() -> None:
+    section = (ROOT / "packaging/man/popauthctl.8").read_text().partition(".Sh COUNTERS\n")[2].partition(".El\n")[0]
+    items = [plain(item) for item in section.split(".It Ic ")[1:]]
+    assert items == [f"{name} {sentence}" for name, sentence in COUNTERS.items()]
+
+
+def test_the_manual_has_every_condition_with_what_it_means_and_what_to_do() -> None:
+    section = (ROOT / "packaging/man/popauthctl.8").read_text().partition(".Sh CONDITIONS\n")[2].partition(".El\n")[0]
+    items = [plain(item) for item in section.split(".It Ic ")[1:]]
+    assert items == [
+        f"{word} Pq {row.severity} {row.sentence} What to do: {row.advice}." for word, row in CONDITIONS.items()
+    ]
 
 
 def commands(given: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -330,3 +330,58 @@ def test_every_spelling_of_an_ipv6_address_is_the_daemons_key(number: int, spell
     six = ipaddress.IPv6Address(number)
     text = {"exploded": six.exploded, "compressed": six.compressed, "upper": str(six).upper()}[spelling]
     reads_as_the_daemon(text)
+
+
+HOLDS = [
+    ("told", b"100\n", 0.1),
+    ("nothing held", b"0\n", 0),
+    ("the longest", b"1500\n", 1.5),
+    ("longer than any", b"99999\n", 1.5),
+    ("empty", b"", 0),
+    ("a sign", b"-100\n", 0),
+    ("no number", b"100ms\n", 0),
+    ("other digits", "\u0661\n".encode(), 0),
+    ("endless", b"1" * 9999, 1.5),
+]
+
+
+@pytest.mark.parametrize(("told", "seconds"), [row[1:] for row in HOLDS], ids=[row[0] for row in HOLDS])
+def test_how_long_a_no_is_held_stands_beside_the_map(tmp_path: Path, told: bytes, seconds: float) -> None:
+    (tmp_path / "configured").write_bytes(told)
+    assert MODULE.hold_seconds(str(tmp_path / "relay.mdb")) == seconds
+
+
+def test_nothing_is_held_where_nothing_is_told(tmp_path: Path) -> None:
+    assert MODULE.hold_seconds(str(tmp_path / "relay.mdb")) == 0
+    (tmp_path / "configured").mkdir()
+    assert MODULE.hold_seconds(str(tmp_path / "relay.mdb")) == 0
+    (tmp_path / "configured").rmdir()
+    os.mkfifo(tmp_path / "configured")
+    assert MODULE.hold_seconds(str(tmp_path / "relay.mdb")) == 0
+
+
+def test_a_map_beside_us_is_told_of_beside_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configured").write_text("100")
+    assert MODULE.hold_seconds("relay.mdb") == 0.1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_login_while_a_no_is_held_is_a_yes(tmp_path: Path, there: bool) -> None:
+    path = tmp_path / "relay.mdb"
+    (tmp_path / "configured").write_text("1500\n")
+    if there:
+        raw_map(path, {b"192.0.2.99": b"%d 192.0.2.99" % LATER})
+    with subprocess.Popen([SCRIPT, "--map", path, "192.0.2.10"], stdout=subprocess.PIPE) as asked:
+        raw_map(path, {b"192.0.2.10": b"%d 192.0.2.10" % LATER})
+        assert asked.stdout is not None
+        assert asked.stdout.read() == b"yes\n"
+
+
+def test_a_no_that_stays_one_is_said_when_its_time_is_over(good: Path) -> None:
+    (good.parent / "configured").write_text("300\n")
+    began = time.monotonic()
+    assert ask(good, "192.0.2.12") == NO
+    assert time.monotonic() - began >= 0.3
+    assert ask(good, "192.0.2.11") == NO, "one that has run out"
+    (good.parent / "configured").unlink()

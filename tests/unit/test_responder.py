@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from popauthd import responder as module
 from popauthd.responder import Responder
 from popauthd.serving import accepting
+from popauthd.serving.unix_socket import listen
 from popauthd.store.relay_map import MapReader
-from popauthd.watch.control import listen
 from tests.support.helpers import no_descriptor_left, write_map
 
 FAR = 4_000_000_000
@@ -48,6 +50,10 @@ class Running:
             if shut:
                 connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(100), b""))
+
+    def bound(self, **bounds: Any) -> None:
+        """Give it other Bounds, by name."""
+        self.responder.bounds = dataclasses.replace(self.responder.bounds, **bounds)
 
     def halt(self) -> None:
         """Turn no more; what has connected so far is known to it."""
@@ -105,8 +111,8 @@ def test_a_request_may_come_byte_by_byte(running: Running) -> None:
         assert connection.recv(100) == b"yes"
 
 
-def test_silent_clients_harm_nobody_and_are_dropped(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLIENT_SECONDS", 0.2)
+def test_silent_clients_harm_nobody_and_are_dropped(running: Running) -> None:
+    running.bound(seconds=0.2)
     silent = [running.connect() for _ in range(100)]
     silent[0].sendall(b"192.0.2.1")
     assert running.ask(b"192.0.2.10\n") == b"yes"
@@ -115,8 +121,8 @@ def test_silent_clients_harm_nobody_and_are_dropped(running: Running, monkeypatc
         connection.close()
 
 
-def test_more_clients_than_places_cost_the_oldest_theirs(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CLIENTS", 10)
+def test_more_clients_than_places_cost_the_oldest_theirs(running: Running) -> None:
+    running.bound(clients=10)
     silent = [running.connect() for _ in range(30)]
     assert running.ask(b"192.0.2.10\n") == b"yes"
     assert silent[0].recv(100) == b"no"
@@ -124,14 +130,12 @@ def test_more_clients_than_places_cost_the_oldest_theirs(running: Running, monke
         connection.close()
 
 
-def test_as_many_clients_as_places_are_all_kept_and_one_more_costs_the_oldest_alone(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_CLIENTS", 4)
+def test_as_many_clients_as_places_are_all_kept_and_one_more_costs_the_oldest_alone(running: Running) -> None:
+    running.bound(clients=4)
     running.halt()
     clients = [running.connect() for _ in range(4)]
     running.responder.turn(5)
-    assert len(running.responder._clients) == 4
+    assert len(running.responder) == 4
     clients.append(running.connect())
     running.responder.turn(5)
     assert clients[0].recv(100) == b"no"
@@ -143,13 +147,13 @@ def test_as_many_clients_as_places_are_all_kept_and_one_more_costs_the_oldest_al
         client.close()
 
 
-def test_a_flood_of_connections_is_accepted_in_turns(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ACCEPT_AT_ONCE", 3)
+def test_a_flood_of_connections_is_accepted_in_turns(running: Running) -> None:
+    running.bound(accept_at_once=3)
     running.halt()
     clients = [running.connect() for _ in range(5)]
     for expected in (3, 5):
         running.responder.turn(5)
-        assert len(running.responder._clients) == expected
+        assert len(running.responder) == expected
     for client in clients:
         client.close()
 
@@ -195,7 +199,7 @@ def test_a_missing_map_is_no_and_its_coming_is_noticed(tmp_path: Path) -> None:
 
 def test_a_no_is_held_while_a_login_may_still_arrive(tmp_path: Path) -> None:
     write_map(tmp_path / "relay.mdb", {"192.0.2.11": FAR})
-    running = Running(tmp_path, hold_ms=10_000)
+    running = Running(tmp_path, hold_ms=3_600_000)
     try:
         with running.connect() as connection:
             connection.sendall(b"192.0.2.10\n")
@@ -219,6 +223,27 @@ def test_a_held_no_ends_when_its_time_is_over_or_its_client_gone(tmp_path: Path)
         running.close()
 
 
+def test_a_client_that_goes_away_or_sends_more_while_its_no_is_held_makes_no_turns(tmp_path: Path) -> None:
+    write_map(tmp_path / "relay.mdb", {"192.0.2.11": FAR})
+    running = Running(tmp_path, hold_ms=3_600_000)
+    running.halt()
+    served = running.responder
+    try:
+        with running.connect() as ending, running.connect() as talking:
+            for client in (ending, talking):
+                client.sendall(b"192.0.2.10\n")
+            served.turn(5)
+            assert len(served) == 2
+            ending.shutdown(socket.SHUT_WR)
+            talking.sendall(b"192.0.2.10\n")
+            served.turn(5)
+            assert talking.recv(100) == b"no", "at once"
+            assert len(served) == 1
+            assert served._epoll.poll(0) == [], "the end was read, the loop would spin"
+    finally:
+        running.close()
+
+
 def test_the_socket_is_replaced_without_a_gap(tmp_path: Path) -> None:
     first = listen(str(tmp_path / "lookup.sock"), 0o660)
     second = listen(str(tmp_path / "lookup.sock"), 0o660)
@@ -234,39 +259,59 @@ class Counting(socket.socket):
 
     asked = 0
 
-    def accept(self) -> tuple[socket.socket, object]:
+    def _accept(self) -> tuple[int, object]:
         self.asked += 1
-        return super().accept()
+        return super()._accept()  # type: ignore[misc,no-any-return]
 
 
-def test_without_a_descriptor_it_does_not_spin_and_answers_those_who_are_in(
+def test_without_a_descriptor_it_does_not_spin_and_answers_when_there_is_one(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepting, "REST_SECONDS", 3600.0)
+    monkeypatch.setattr(accepting, "REST_SECONDS", 0.5)
     running.halt()
     listener = Counting(fileno=running.listener.detach())
     served = running.successor(listener)
-    early, late = running.connect(), running.connect()
-    try:
-        served.turn(5)
-        third = running.connect()
+    with running.connect() as client:
+        client.sendall(b"192.0.2.10\n")
         with no_descriptor_left():
             served.turn(5)
             before = listener.asked
             for _ in range(100):
                 served.turn(0)
             assert listener.asked == before
-            early.sendall(b"192.0.2.10\n")
-            late.sendall(b"192.0.2.12\n")
+        served.turn(5)
+        served.turn(5)
+        assert client.recv(100) == b"yes"
+    served.close()
+    listener.close()
+
+
+def test_without_a_descriptor_the_oldest_who_is_silent_makes_room_before_whoever_has_asked(running: Running) -> None:
+    running.responder.hold_no(3_600_000)
+    running.halt()
+    served = running.responder
+    with running.connect() as held, running.connect() as first, running.connect() as second, running.connect() as good:
+        held.sendall(b"192.0.2.12\n")
+        for client in (first, second):
+            client.sendall(b"192.0.2.")
+        good.sendall(b"192.0.2.10\n")
+        running.bound(accept_at_once=3)
+        served.turn(5)
+        assert len(served) == 3
+        with no_descriptor_left():
             served.turn(5)  # the map is open, though nobody had asked yet
-            served.turn(0)
-            assert (early.recv(100), late.recv(100)) == (b"yes", b"no")
-        third.close()
-    finally:
-        early.close()
-        late.close()
-        served.close()
-        listener.close()
+            assert good.recv(100) == b"yes"
+            assert first.recv(100) == b"no"
+            second.sendall(b"10\n")
+            served.turn(5)
+            assert second.recv(100) == b"yes"
+        assert len(served) == 1, "who has asked keeps his place"
+        with running.connect() as late:
+            late.sendall(b"192.0.2.10\n")
+            with no_descriptor_left():
+                served.turn(5)
+            assert held.recv(100) == b"no"
+            assert late.recv(100) == b"yes"
 
 
 def test_a_map_that_comes_later_is_open_before_somebody_asks(tmp_path: Path) -> None:
@@ -294,25 +339,80 @@ def test_who_is_connected_is_served_before_the_responder_goes(running: Running) 
 
 
 def test_who_connects_while_it_goes_waits_for_the_next(running: Running) -> None:
+    running.bound(seconds=0.1)
     running.halt()
-    running.responder.drain()
-    with running.connect() as early:
-        early.sendall(b"192.0.2.10\n")
-        successor = running.successor(running.listener)
-        successor.turn(5)
-        assert early.recv(100) == b"yes"
-        successor.close()
-
-
-def test_it_sleeps_until_a_silent_client_is_to_be_dropped(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    running.halt()
-    silent = running.connect()
-    running.responder.turn(5)
-    waits: list[float] = []
-    selector = running.responder._selector
-    monkeypatch.setattr(selector, "select", lambda wait: waits.append(wait) or [])  # type: ignore[func-returns-value]
-    for _ in range(3):
+    with running.connect() as slow:
         running.responder.turn(5)
-    assert len(waits) == 3
-    assert min(waits) > 0.1, "it does not turn without a rest"
-    silent.close()
+        with running.connect() as early:
+            early.sendall(b"192.0.2.10\n")
+            running.responder.drain()
+            assert slow.recv(100) == b"no"
+            early.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                early.recv(100)
+            early.settimeout(10)
+            successor = running.successor(running.listener)
+            successor.turn(5)
+            assert early.recv(100) == b"yes"
+            successor.close()
+
+
+def test_a_map_that_goes_and_comes_again_while_a_no_is_held_is_looked_into(running: Running) -> None:
+    running.responder.hold_no(3_600_000)
+    running.halt()
+    served = running.responder
+    with running.connect() as client:
+        client.sendall(b"192.0.2.12\n")
+        served.turn(5)
+        running.map.unlink()
+        for _ in range(3):
+            served.turn(5)
+        write_map(running.map, {"192.0.2.12": FAR})
+        until = time.monotonic() + 10
+        while len(served) and time.monotonic() < until:
+            served.turn(5)
+        assert client.recv(100) == b"yes"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_connection_that_breaks_is_dropped(tmp_path: Path, known: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # a unix socket does not break
+        served = Responder(listener, MapReader(str(tmp_path / "relay.mdb")), 0)
+        with socket.create_connection(listener.getsockname()) as client:
+            if known:
+                client.sendall(b"192.0.2.")
+                served.turn(5)
+                assert len(served) == 1
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        served.turn(5)
+        assert len(served) == 0
+        served.close()
+
+
+class Asleep:
+    """In the place of epoll: notes how long it would have waited."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def poll(self, wait: float, _events: int) -> list[tuple[int, int]]:
+        self.waits.append(wait)
+        return []
+
+
+@pytest.mark.parametrize(("request_", "least", "most"), [(b"", 0.1, 2), (b"192.0.2.12\n", 0, 0.005)])
+def test_it_sleeps_until_somebody_who_waits_is_due(
+    running: Running, monkeypatch: pytest.MonkeyPatch, request_: bytes, least: float, most: float
+) -> None:
+    running.responder.hold_no(3_600_000)
+    running.halt()
+    with running.connect() as client:
+        client.sendall(request_)
+        running.responder.turn(5)
+        asleep = Asleep()
+        monkeypatch.setattr(running.responder, "_epoll", asleep)
+        for _ in range(3):
+            running.responder.turn(5)
+        assert len(asleep.waits) == 3
+        assert min(asleep.waits) >= least, "it does not turn without a rest"
+        assert max(asleep.waits) <= most

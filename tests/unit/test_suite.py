@@ -70,3 +70,18 @@ def test_every_helper_that_counts_as_asserting_does() -> None:
 )
 def test_what_counts_as_an_assertion(body: str, right: bool) -> None:
     assert asserts(ast.parse(body)) is right
+
+
+def test_no_test_module_is_imported_and_each_folder_stands_on_support_alone() -> None:
+    """What several tests share is in tests/support; a test is no place to look for a helper."""
+    wrong = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            module = node.module if isinstance(node, ast.ImportFrom) and node.module else ""
+            words = module.split(".")
+            own = path.relative_to(ROOT).parts
+            if words[0] != "tests" or len(words) < 2:
+                continue
+            if words[-1].startswith("test_") or (own[1] == "unit" and words[1] in ("faults", "system", "package")):
+                wrong.append(f"{path.relative_to(ROOT)}: {module}")
+    assert wrong == []

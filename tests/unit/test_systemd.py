@@ -41,6 +41,15 @@ def test_readiness_and_the_end_are_told(manager: socket.socket) -> None:
     manager.close()
 
 
+def test_the_status_is_told_when_it_changes(manager: socket.socket) -> None:
+    supervisor = Supervisor({"NOTIFY_SOCKET": manager.getsockname()})
+    supervisor.ready("watching the log")
+    for text in ("watching the log", "degraded: log-missing", "degraded: log-missing", "watching the log"):
+        supervisor.say(text)
+    assert heard(manager)[1:] == ["STATUS=degraded: log-missing", "STATUS=watching the log"]
+    manager.close()
+
+
 def test_the_watchdog_is_fed_in_time_and_no_oftener() -> None:
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     receiver.bind(f"\0popauthd-test-{os.getpid()}")  # an abstract name, as systemd uses in containers

@@ -1,13 +1,16 @@
 """The FORMATS table: one row for each server whose logins can be read.
 
-To add a server: a file with its grammar (`read`, the TRIGGERS that read() cannot do without, and
-`looks_like_login`) and its row, the row's name here, and sample lines in tests/corpus. A grammar gets
-the message after the head (see framing.py) and knows nothing of heads, times or policy.
+To add a server, write a file with its grammar and its row, name the row here, and put sample lines into tests/corpus.
+row.py says what a row holds. A grammar gets the message after the header (see framing.py), and knows nothing of
+headers, times or policy.
 """
 
 from __future__ import annotations
 
-from popauthd.formats.row import Format
+from dataclasses import replace
+from functools import partial
+
+from popauthd.formats.row import Format, Known
 from popauthd.formats.servers import (
     courier,
     cucipop,
@@ -29,6 +32,13 @@ from popauthd.formats.servers import (
     zimbra,
 )
 
+
+def _dovecot(row: Format, known: Known) -> Format:
+    if not known.rip_last:
+        return row
+    return replace(row, read=partial(dovecot_proxy.read if row.proxies else dovecot.read, rip_last=True))
+
+
 _DOVECOT = (
     Format(
         name=dovecot_proxy.NAME,
@@ -38,10 +48,11 @@ _DOVECOT = (
         triggers=dovecot.TRIGGERS,
         looks_like_login=dovecot.looks_like_login,
         since="Dovecot 1.0 to 2.4, as a proxy",
-        source="dovecot/core src/login-common/client-common-auth.c, login-proxy.c; samples only",
+        source="dovecot/core src/login-common/client-common-auth.c, login-proxy.c at 2.0.15 to 2.4.4; samples only",
         own="dovecot",
         renamed=True,
         proxies=True,
+        adapted=_dovecot,
     ),
     Format(
         name=dovecot.NAME,
@@ -49,12 +60,14 @@ _DOVECOT = (
         programs=("dovecot",),
         read=dovecot.read,
         triggers=dovecot.TRIGGERS,
+        ending=dovecot.ENDING,
         looks_like_login=dovecot.looks_like_login,
         since="Dovecot 1.0 to 2.4",
         source="dovecot/core src/login-common/login-settings.c, client-common.c",
         real="2.3.19.1 and 2.4.1",
         own="dovecot",
         renamed=True,  # instance_name is the syslog identifier
+        adapted=_dovecot,
     ),
     Format(
         name=dovecot.OLD_NAME,

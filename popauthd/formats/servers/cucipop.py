@@ -1,4 +1,4 @@
-"""cucipop: one line, at the end of a session: user, address, and counts."""
+"""cucipop: one line at the end of a session, with user, address and counts."""
 
 from __future__ import annotations
 

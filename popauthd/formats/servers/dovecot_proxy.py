@@ -1,10 +1,11 @@
 """Dovecot as a proxy: `imap-login: proxy(alice): started proxying to 10.0.0.5:143: user=<alice>, .., rip=..`.
 
-On a proxy this is the only line that tells of a success, and its rip is the client's; it counts only
-with proxy_lines. The text before the elements names the user twice more and is held to the forms that
-1.x to 2.4 have; the elements are those of a login, read the same way.
+On a proxy this is the only line that tells of a success, and its rip is the client's. It counts only
+with proxy_lines. The text before the elements names the user too, and must have one of the forms that
+Dovecot 1.x to 2.4 write (client-common-auth.c at 2.0.15 to 2.4.4). The elements are read in the same way as those of
+a login.
 
-LIMIT: the session id is not taken: a proxy says in too many ways that a session has ended.
+LIMIT: the session id is not used: a proxy writes the end of a session in too many ways.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from popauthd.model import Event, Login, Refusal
 NAME = "dovecot-proxy"
 
 _PLAIN = rb"[^\x00-\x20\x7f<>(),=]{1,255}"
-_AT = rb"(?:[A-Za-z0-9_.-]{1,255}|\[?[0-9A-Fa-f:.]{2,45}\]?)(?::[0-9]{1,5})?"
+_AT = rb"(?:[A-Za-z0-9_.-]{1,255}(?:\[[0-9A-Fa-f:.]{2,45}\])?|\[?[0-9A-Fa-f:.]{2,45}\]?)(?::[0-9]{1,5})?"
 _BEGINS = re.compile(
     rb"(?P<service>imap|pop3)-login: (?:(?P<level>" + LEVEL + rb"): )?proxy\([^\n]*?\): [Ss]tarted proxying "
 )
@@ -32,14 +33,14 @@ _LINE = re.compile(
     + rb")(?:,"
     + _AT
     + rb")?\): [Ss]tarted proxying to "
-    rb"(?:remote host|<?" + _AT + rb">?)"
+    rb"(?:remote host|<" + _AT + rb">(?: \(<" + _AT + rb">\))?|" + _AT + rb"(?:/" + _PLAIN + rb")?)"
     rb"(?: from [0-9A-Fa-f:.]{2,45})?(?: as user " + _PLAIN + rb")?(?: \(master " + _PLAIN + rb"\))?"
     rb"(?: \([0-9]{1,6}\.[0-9]{1,6} secs(?:, [0-9]{1,6} reconnects)?\))?: (?=user=<)"
 )
 
 
-def read(frame: Frame, at: int) -> Event | None:
-    """A login that a proxy passed on; None for any other line."""
+def read(frame: Frame, at: int, rip_last: bool = False) -> Event | None:
+    """A login that a proxy passed on; None for any other line. rip_last: see dovecot.read."""
     begins = _BEGINS.match(frame.text)
     if begins is None:
         return None
@@ -54,7 +55,8 @@ def read(frame: Frame, at: int) -> Event | None:
     elements = dovecot.elements_of(frame.text[found.end() :])
     if elements is None:
         return Refusal("bad-elements", at, format=NAME)
-    event = dovecot.login_of(elements, begins["service"].decode(), at, whole=len(frame.text) < dovecot.LAST_WITHIN)
+    whole = len(frame.text) < dovecot.LAST_WITHIN
+    event = dovecot.login_of(elements, begins["service"].decode(), at, whole=whole, rip_last=rip_last)
     if isinstance(event, Login):
         return replace(event, session="", format=NAME)
     return event

@@ -1,4 +1,4 @@
-"""gnu-pop3d: one plain sentence. The pop3d of GNU mailutils logs no address, and grants nothing."""
+"""gnu-pop3d: one plain sentence. The pop3d of GNU mailutils logs no address, so its logins grant nothing."""
 
 from __future__ import annotations
 

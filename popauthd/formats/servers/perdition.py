@@ -1,7 +1,7 @@
 """Perdition, a proxy: `Auth: 192.0.2.8:2274->10.0.0.1:993 ... authentication_id="alice" ... status="ok"`.
 
-The user stands in quotes that it may hold itself: a name with a quote is refused, and the line is held
-to its end, where the status stands. The first address is the client's, with its port behind the last colon.
+The user stands in quotes, and a user with a quote in it is refused. The pattern must match up to the end of the line,
+where the status stands. The first address is the client's; its port follows the last colon.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from popauthd.formats.row import Format
 from popauthd.formats.sentence import PORTS, USER, Sentence, carries
 
 _PROTOCOLS = {b"POP3": "pop3", b"POP3S": "pop3", b"IMAP4": "imap", b"IMAP4S": "imap"}
-_QUOTED = rb'"[^\x00-\x20\x7f"<=>]{0,255}"'  # a server, or another user: no blank
+_QUOTED = rb'"[^\x00-\x20\x7f"<=>]{0,255}"'  # a server or another user, without blanks
 _looks = carries(rb"auth: ?[0-9a-f.:]{2,52}->")
 
 SENTENCE = Sentence(

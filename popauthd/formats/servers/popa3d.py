@@ -1,11 +1,11 @@
 """popa3d: `Session from 198.51.100.7`, then `Authentication passed for alice`.
 
-With a patch of pop-before-smtp's it is one line, `Authentication passed for alice -- [198.51.100.7]`. What a failed
-login says begins otherwise, and its user stands behind its first word.
+With a patch from pop-before-smtp it is one line, `Authentication passed for alice -- [198.51.100.7]`. The line of a
+failed login begins with other words, and its user comes after them.
 
-A user of popa3d could call himself as the patched line goes on, ` -- [ADDRESS]`: a line that names another address than
-the first line of its process did is refused.
-LIMIT: where that first line is missing, it counts by itself; no system user has a blank in his name.
+A user whose name ends in ` -- [ADDRESS]` could make his line look like the patched one. So a line is refused if it
+names another address than the first line of its process did.
+LIMIT: if that first line is missing, the line counts by itself. No system user has a blank in his name.
 """
 
 from __future__ import annotations

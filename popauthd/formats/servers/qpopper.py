@@ -1,7 +1,7 @@
 """Qpopper: `(v4.0.5) POP login by user "alice" at (client.example) 198.51.100.7 [pop_log.c:244]`.
 
-Only with `set log-login = true`. Its statistics (`Stats: alice 0 0 3 1200 client.example 198.51.100.7`),
-which end a session and are known from an older tool alone, are a format of their own.
+Qpopper writes it only with `set log-login = true`. At the end of a session it writes statistics
+(`Stats: alice 0 0 3 1200 client.example 198.51.100.7`). They are a format of their own, known only from an older tool.
 """
 
 from __future__ import annotations

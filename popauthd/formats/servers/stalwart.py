@@ -1,8 +1,8 @@
 """Stalwart: `INFO Authentication successful (auth.success) listenerId = "imaptls", localPort = 993, remoteIp = ..`.
 
-Its log file in text, one line an event, without colours. Elements are read by name, each at most once;
-strings are quoted and escaped, so no value can end early. The service is told by localPort, or by
-listenerId where there is none.
+This reads Stalwart's log file in text form: one line for each event, without colours. Elements are read by name, each
+at most once. Strings are quoted and escaped, so no value can end early. localPort tells the service; without localPort,
+listenerId does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TEXT = {"listenerId", "accountName", "type", "protocol", "id"}
 
 
 def read(frame: Frame, at: int) -> Outcome:
-    """What a line of the log file says."""
+    """The event of a line of the log file."""
     head = _HEAD.match(frame.text)
     if head is None:
         low = frame.text.lower()
@@ -55,7 +55,7 @@ def read(frame: Frame, at: int) -> Outcome:
 
 
 def _elements(text: bytes, place: int) -> dict[str, bytes] | None:
-    """The elements by name; None if one is unknown, there twice, or of the other kind, or anything is left over."""
+    """The elements by name; None if a name is unknown, there twice, or wrongly quoted, or if anything else is there."""
     named: dict[str, bytes] = {}
     more = b", "
     while more:

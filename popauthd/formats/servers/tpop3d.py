@@ -1,4 +1,4 @@
-"""tpop3d: a login is what `fork_child` says. `finished session` carries no id, and is ignored."""
+"""tpop3d: a login is a line of `fork_child`. `finished session` has no session id, and is ignored."""
 
 from __future__ import annotations
 

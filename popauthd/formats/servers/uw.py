@@ -1,8 +1,8 @@
 """UW-IMAP and Panda (imapd, ipop3d): `Login user=alice host=client.example [198.51.100.7]`.
 
-User and host are cut at 80 bytes each, so one of 80 may be another user, or end in an address that is none: refused.
-Failures say
-`Login failed user=`, `Login disabled user=`, `AUTHENTICATE PLAIN failure host=`; ends carry no session.
+The server cuts user and host at 80 bytes each. A line with a user or a host of 80 bytes is refused: the user may be
+another one, and the address may be cut. Failures are written as `Login failed user=`, `Login disabled user=` or
+`AUTHENTICATE PLAIN failure host=`. The end of a session has no session id.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SENTENCE = Sentence(
 
 
 def read(frame: Frame, at: int) -> Outcome:
-    """A login, unless its user or its host was cut."""
+    """A login, or a refusal if its user or its host may have been cut."""
     found = SENTENCE.whole.fullmatch(frame.text)
     if found is not None and max(len(found["user"]), len(found["host"])) >= CUT:
         return Refusal("torn", at, format=SENTENCE.name)

@@ -1,6 +1,6 @@
 """vm-pop3d: `Connect from 198.51.100.7`, then `User alice logged in`.
 
-Newer versions write one line, `User 'alice' logged in from 198.51.100.7`.
+Newer versions write one line, `User 'alice' logged in from 198.51.100.7`, DirectAdmin's with `, nmsgs=3` at its end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LINES = TwoLines(
     re.compile(rb"User " + USER + rb" logged in"),
     Sentence(
         "vm-pop3d",
-        re.compile(rb"User '" + USER + rb"' logged in from " + ADDRESS),
+        re.compile(rb"User '" + USER + rb"' logged in from " + ADDRESS + rb"(?:, nmsgs=[0-9]{1,10})?"),
         re.compile(rb"User '?[^ ]{0,255} logged in"),
         carries(rb"user [^ \n]{0,255} logged in"),
     ),

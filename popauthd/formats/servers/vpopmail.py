@@ -1,9 +1,9 @@
 """vpopmail (vchkpw): `vchkpw-pop3: (PLAIN) login success user@domain:1.2.3.4`.
 
-A colon ends the user, and an IPv6 address has colons too: where more than one of them can be the end, nobody can tell
-which, and the line is refused. So IPv4 is read, and IPv6 in eight groups; `::` mostly leaves two readings. Failures
-can carry the password, which can carry anything: they begin with other words. The web mail's logins come from the web
-server, and those of SMTP are none of POP or IMAP: both are other services.
+A colon ends the user, and an IPv6 address has colons too. If more than one colon could end the user, the line is
+refused. So IPv4 addresses and IPv6 addresses in eight groups are read; an address with `::` mostly can be read in two
+ways. Failures may contain the password, which can be any text, but they begin with other words. The logins of the web
+mail come from the web server, and logins of SMTP are neither POP nor IMAP: both are other services.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OLD = Sentence(
 
 
 def read(frame: Frame, at: int) -> Outcome:
-    """A login, unless it can be another user's from another address."""
+    """A login, or a refusal if the line could also be another user's login from another address."""
     found = SENTENCE.whole.fullmatch(frame.text)
     if found is not None:
         parts = found["rip"].split(b":")

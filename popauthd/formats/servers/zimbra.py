@@ -1,10 +1,12 @@
 """Zimbra: `[name=a@b;ip=1.2.3.4;oip=5.6.7.8;ua=Thunderbird;] imap - user a@b authenticated, mechanism=LOGIN [TLS]`.
 
-`oip` is the client, `ip` the nginx in front of it. `ua` and `via` are the client's own text in the same
-brackets: what stands behind the first of them is not read, and refused where it names an address again.
+`oip` is the client, `ip` the nginx in front of the server. `ua` and `via` stand in the same brackets and hold text that
+the client chooses. What follows `oip` is not read, and the line is refused if an address is named there again.
 
-LIMIT: without nginx in front there is no `oip`, and a client that may reach the mailbox server itself
-can give one (IMAP ID, X-ORIGINATING-IP): keep those ports closed.
+Where TLS was not started, the POP3 server of newer versions leaves the blank before it (Pop3Handler.java).
+
+LIMIT: without nginx in front there is no `oip`. A client that can reach the mailbox server itself can send one (IMAP
+ID, X-ORIGINATING-IP): keep those ports closed.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ NAME = "zimbra"
 _looks = carries(rb" authenticated, mechanism=")
 _LINE = re.compile(
     rb"INFO {1,2}\[[A-Za-z0-9:._/-]{1,128}\] \[(?P<context>[^\x00-\x1f\x7f\[\]]{1,2000})\]"
-    rb" (?P<service>imap|pop) - user "
+    rb" (?:imap|(?P<pop>pop)) - user "
     + USER
-    + rb" authenticated, mechanism=(?P<method>[A-Z0-9-]{1,20})(?P<tls> \[TLS\])?"
+    + rb" authenticated, mechanism=(?P<method>[A-Z0-9-]{1,20})(?:(?P<tls> \[TLS\])|(?(pop) ?))"
 )
 _BEGINS = re.compile(
     rb"INFO {1,2}\[[^\]\n]{1,500}\] \[[^\n]{1,3000}\] (?:imap|pop) - user [^ \n]{1,255} authenticated, "
@@ -35,7 +37,7 @@ _AGAIN = re.compile(rb"ip=", re.IGNORECASE)
 
 
 def read(frame: Frame, at: int) -> Outcome:
-    """What a line of mailbox.log says."""
+    """The event of a line of mailbox.log."""
     found = _LINE.fullmatch(frame.text)
     if found is None:
         if _BEGINS.match(frame.text):
@@ -45,7 +47,7 @@ def read(frame: Frame, at: int) -> Outcome:
     if context is None or _AGAIN.search(context["rest"]):
         return Refusal("bad-elements", at, format=NAME)
     part = {key: found[key] or b"" for key in ("user", "method", "tls")}
-    return login(NAME, {**part, "rip": context["rip"]}, "imap" if found["service"] == b"imap" else "pop3", at)
+    return login(NAME, {**part, "rip": context["rip"]}, "pop3" if found["pop"] else "imap", at)
 
 
 ROWS = (

@@ -1,11 +1,15 @@
-"""Follows a log file through rotation. pygtail decides, watchdog wakes, and we read.
+"""Follows a log file through rotation: what pygtail decides, and what we do.
 
-- pygtail keeps the offset and finds the rotated file with the inode that we were reading.
-- `wake` tells that something happened in the directory. The log is looked at once a second anyway.
-- `source` hands out blocks of whole lines, each with its place.
-- `place` is what is saved with what was learnt: which file, how far, and what it looked like there.
-- `rotation` finds the file of a place among the log and its rotated `siblings`, and what follows it.
-- `tail` reads one file from a place on; `blocks` cuts what was read into whole lines.
-- `find_start` finds the first line that is young enough in a log without a saved place.
-- `open_file` opens a log or a compressed copy, and nothing that is not a regular file.
+- `source` asks `tail` for the next block. `tail` is pygtail: when the file at hand is at its end and
+  was rotated, pygtail closes it and goes on with the next one. What opens and reads is ours.
+- At the end of the log, `source` asks `rotation` whether the log's name now means another file. If
+  so, `rotation` opens what comes next: the rotated `siblings`, plain or compressed, that are newer
+  than the file at hand, and the new log. It knows a file by device, inode and what was read of it.
+- A file that was read to its end stays open in `old_files`, which reads what is written to it late.
+- A file that no longer holds what was read from it was truncated or written anew (`blocks`). Then its
+  copy is looked for among the siblings (copytruncate). Without a copy the rest is lost: `gaps`.
+- Rotated files may be in another directory: `logrotate` reads the olddir of its configuration.
+- After a restart, `rotation` looks for the file of the saved `place` in the same way. Without a place,
+  reading begins with the last `window` of time, which `find_start` finds.
+- `open_file` opens nothing but regular files. `wake` tells that something happened in the directory.
 """

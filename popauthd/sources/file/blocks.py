@@ -18,10 +18,14 @@ STEPS = 64  # blocks looked at in one call when nothing in them can be handed ou
 
 
 class Rewritten(Exception):
-    """The file no longer holds what was read from it."""
+    """The file no longer holds what was read from it; `mark` is the place up to which it was read."""
+
+    def __init__(self, mark: Mark) -> None:
+        super().__init__(f"{mark.path} was written anew")
+        self.mark = mark
 
 
-class Reader:
+class BlockReader:
     """Reads a handle from `offset` on; closes it when it is closed itself."""
 
     def __init__(self, handle: Handle, offset: int, block_bytes: int, skipping: bool = False) -> None:
@@ -31,7 +35,6 @@ class Reader:
         self.behind = 0
         self.long_lines = 0
         self.unfinished = 0  # bytes of the last line that has no LF yet, at the last look
-        self.until = 0.0  # for an old file: when to stop looking for late writes
         self._limit = max(block_bytes, LINE_BYTES + 1)
         self._head = handle.read(0, min(offset, PRINT_BYTES)) if offset else b""
         count = min(offset, PRINT_BYTES)
@@ -42,7 +45,7 @@ class Reader:
         for _ in range(STEPS):
             data = self.handle.read(self.offset, self._limit)
             if not self._intact(data):
-                raise Rewritten
+                raise Rewritten(self.mark())
             ended = len(data) < self._limit
             self.unfinished = len(data) if ended else 0
             if not data:

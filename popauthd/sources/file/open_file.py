@@ -59,7 +59,7 @@ class Handle(Protocol):
 
 
 class Stream(Protocol):
-    """What a decompressor gives."""
+    """The file-like object that a decompressor gives."""
 
     def read(self, count: int, /) -> bytes:
         """Up to `count` bytes; none only at the end."""

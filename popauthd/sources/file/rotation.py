@@ -1,10 +1,14 @@
 """The files of one log in order of time: the log itself and its rotated siblings.
 
-Answers with a plan: which files to read, oldest first, and where to begin in the first. Files are
-opened while planning, the log itself before its siblings are listed, so that a rotation in between
-can neither hide a file nor show it twice: what is rotated later than that is found by the next plan.
-Of two rotations in between the later one made a sibling that is newer than what was opened as the
-log; such a look is not settled. For a place names one file, and after a restart what is older is done.
+Answers with a plan: which files to read, oldest first, and where to begin in the first.
+- `after`: the file at hand is at its end. If the log's name means another file now, what comes next?
+- `from_mark`: where is the file of a saved place now, and which files are newer?
+- `from_window`: there is no place; which files hold lines that are young enough?
+
+Files are opened while planning, the log before its siblings are listed. So a file that is rotated in
+between is neither missed nor planned twice, and one that is made later is found by the next plan.
+If the log was rotated twice in between, a sibling is newer than what was opened as the log. Such a
+look raises Unsettled: a saved place names one file, and a file older than it counts as read.
 """
 
 from __future__ import annotations
@@ -13,46 +17,51 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from popauthd.sources.file import find_start
-from popauthd.sources.file.blocks import Reader
+from popauthd.sources.file import find_start, logrotate
+from popauthd.sources.file.blocks import BlockReader
 from popauthd.sources.file.open_file import Handle, Trouble, followed, open_file, trouble
 from popauthd.sources.file.place import Mark, matches
 from popauthd.sources.file.siblings import Sibling, settled
+from popauthd.sources.file.tail import rotated_name
 
 SKIP_ABOVE_BYTES = 64 << 20  # unread: less than that is read whole, more only from the last window on
-
-
 UNSTAMPED_MOST = 3  # rotated files read whole because no line of theirs has a stamp
-Looks = frozenset[tuple[int, int, int]]  # of files: inode, size, time of the last change
+Snapshot = frozenset[tuple[int, int, int]]  # of files: inode, size, time of the last change
 
 
 class Unsettled(Exception):
-    """The files are being renamed just now: try again."""
+    """The files are being renamed just now, so their order cannot be told: try again."""
 
 
 @dataclass(slots=True)
 class Plan:
     """Open files to read, oldest first; `offset` is for the first one. gaps: what is known to be lost.
 
-    beside: what the rotated siblings looked like, None if nobody looked.
+    snapshot: of the rotated files when the plan was made, None if nobody looked at them.
     """
 
     handles: list[Handle]
     offset: int = 0
     skipping: bool = False
     gaps: list[str] = field(default_factory=list)
-    beside: Looks | None = None
+    snapshot: Snapshot | None = None
 
 
-class Shelf:
+class Rotation:
     """Finds the files of the log at `path`. `trouble`: why the log itself cannot be opened, or None."""
 
-    def __init__(self, path: str, stamp: find_start.Stamp, guess: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        stamp: find_start.Stamp,
+        old_directories: Callable[[str], tuple[str, ...]] = logrotate.old_directories,
+    ) -> None:
         self.path = path
+        self._old_directories = old_directories
+        self._elsewhere: tuple[str, ...] = ()  # directories with rotated files, as of the last plan
         self.trouble: Trouble | None = Trouble("missing", f"{path} was not looked for yet")
         self.unread: list[str] = []  # files in which a mark could not be looked for, the last time
         self._stamp = stamp
-        self._guess = guess
         linked = _linked(path)
         # Whether to follow a link, and to files of which user (-1: of the first that turns up).
         self.trusted = (linked, _owner(path) if linked else -1)
@@ -69,13 +78,18 @@ class Shelf:
             return False
         return True
 
-    def changed(self, handle: Handle, beside: Looks) -> bool:
-        """Whether a rotated sibling older than a file is new since `beside`, or may be."""
-        found = settled(self.path, self._guess)
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Where rotated files were looked for, the last time."""
+        return (str(Path(self.path).parent), *self._elsewhere)
+
+    def changed(self, handle: Handle, snapshot: Snapshot) -> bool:
+        """Whether a rotated file that is older than this one is new since the snapshot, or may be."""
+        found = settled(self.path, rotated_name(self.path), self._elsewhere)
         if found is None:
             return True
         place = [(one.dev, one.ino) == (handle.dev, handle.ino) for one in found]
-        return bool(_looks(found[place.index(True) + 1 :] if True in place else found) - beside)
+        return bool(_snapshot(found[place.index(True) + 1 :] if True in place else found) - snapshot)
 
     def from_mark(self, mark: Mark, target: int) -> Plan | None:
         """Go on at a mark, wherever its file is now; None if it is nowhere. Raises Unsettled.
@@ -128,7 +142,7 @@ class Shelf:
                     return opened.plan(chain, self._since(handle, target), gaps=notes)
             return opened.plan(chain, gaps=notes) if chain else None
 
-    def after(self, reader: Reader, target: int, done: Iterable[Mark]) -> Plan | None:
+    def after(self, reader: BlockReader, target: int, done: Iterable[Mark]) -> Plan | None:
         """What comes after a file that is no longer the log; None while it is. Raises Unsettled."""
         held = reader.handle
         if not self.moved(held):
@@ -154,7 +168,7 @@ class Shelf:
             if same is not None:
                 notes += _missing(self.path, same, opened.numbers)
                 return opened.plan([*reversed(newer), live], gaps=notes)
-        # Gone from here (removed, or moved to another directory): take what is young and not yet read.
+        # Gone (removed, or moved to a directory that nothing names): take what is young and not yet read.
         return self.from_window(target, [*done, reader.mark()])
 
     def find(self, mark: Mark) -> Handle | None:
@@ -167,6 +181,7 @@ class Shelf:
         return None
 
     def _live(self, opened: _Opened) -> Handle | None:
+        """The log itself, opened; None, and `trouble`, if that cannot be."""
         linked, owner = self.trusted
         try:
             real = followed(self.path, owner) if linked else self.path
@@ -180,20 +195,21 @@ class Shelf:
         return handle
 
     def _siblings(self, opened: _Opened, live: Handle | None, also: str | None) -> list[Sibling]:
-        """Newest first, without the log itself; `also` is a name to look at when no other fits."""
-        found = settled(self.path, self._guess)
+        """Newest first, without the log itself. `also`: a name that is looked at last, or None. Raises Unsettled."""
+        self._elsewhere = self._old_directories(self.path)
+        found = settled(self.path, rotated_name(self.path), self._elsewhere)
         if found is None or (live is not None and self._overtaken(live, found)):
             raise Unsettled
-        opened.beside = _looks(found)
+        opened.snapshot = _snapshot(found)
         if also is not None and also not in (self.path, *(one.path for one in found)):
-            found += settled(also, lambda: also) or []
+            found += settled(also, also) or []
         opened.numbers = {one.number for one in found}
         return [one for one in found if live is None or (one.dev, one.ino) != (live.dev, live.ino)]
 
     def _overtaken(self, live: Handle, found: list[Sibling]) -> bool:
-        """Whether what was opened as the log was rotated since, and then a newer file too.
+        """Whether the file that was opened as the log was rotated since, and then the file that followed it too.
 
-        A log that still has its name is the newest, even if it is listed: under a link, or as a link.
+        A log that still has its name is the newest, even if it is listed: it is a link to a name that is.
         """
         place = [(one.dev, one.ino) == (live.dev, live.ino) for one in found]
         if True not in place[1:] or place[0]:
@@ -201,12 +217,16 @@ class Shelf:
         return self.moved(live) or self.trouble is not None
 
     def _ahead(self, handle: Handle, offset: int, target: int) -> int:
+        """Where to go on in a file that was read up to `offset`."""
         if handle.packed or handle.left(offset) < SKIP_ABOVE_BYTES:
             return offset
         return find_start.first_since(handle, offset + handle.left(offset), self._stamp, target, offset)
 
     def _since(self, handle: Handle, target: int) -> int:
-        """LIMIT: a compressed file is read from its start; what is too old grants nothing."""
+        """Where the window begins in a file.
+
+        LIMIT: a compressed file is read from its start; what is too old grants nothing.
+        """
         if handle.packed:
             return 0
         return find_start.first_since(handle, handle.left(0), self._stamp, target)
@@ -216,7 +236,7 @@ class _Opened:
     """Files opened while planning; closed at the end unless the plan took them."""
 
     def __init__(self) -> None:
-        self.beside: Looks | None = None
+        self.snapshot: Snapshot | None = None
         self.numbers: set[int | None] = set()  # of all rotated files that are there
         self._handles: list[Handle] = []
 
@@ -248,7 +268,7 @@ class _Opened:
         self, handles: list[Handle], offset: int = 0, skipping: bool = False, gaps: list[str] | None = None
     ) -> Plan:
         self._handles = [one for one in self._handles if all(one is not taken for taken in handles)]
-        return Plan(handles, offset, skipping, gaps or [], self.beside)
+        return Plan(handles, offset, skipping, gaps or [], self.snapshot)
 
 
 def _missing(path: str, last: Sibling, there: set[int | None]) -> list[str]:
@@ -262,7 +282,7 @@ def _missing(path: str, last: Sibling, there: set[int | None]) -> list[str]:
     ]
 
 
-def _looks(siblings: list[Sibling]) -> Looks:
+def _snapshot(siblings: list[Sibling]) -> Snapshot:
     return frozenset((one.ino, one.bytes, one.changed_ns) for one in siblings)
 
 

@@ -1,16 +1,17 @@
-"""The rotated files beside a log, newest first.
+"""The rotated files of a log, beside it or where logrotate puts them, newest first.
 
 Known are the names of logrotate (`.1`, dateext with days, seconds or epoch seconds, with or without
 delaycompress), savelog (`.0`), Python's TimedRotatingFileHandler, and an `extension` kept at the
-end (`mail.1.log`); each plain or compressed. LIMIT: logrotate's `olddir` is not looked into.
+end (`mail.1.log`); each plain or compressed. See logrotate.py for directories other than the log's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,31 +45,32 @@ class Sibling:
         return self.path.endswith(PACKED)
 
 
-def settled(path: str, extra: Callable[[], str | None]) -> list[Sibling] | None:
+def settled(path: str, extra: str | None, directories: Sequence[str] = ()) -> list[Sibling] | None:
     """The rotated files of a log, newest first, or None while they are being renamed.
 
+    directories: where they may be too, beside the log's own.
+
     A directory that is read during a rotation can show a file twice or not at all; so it counts
-    only when two looks agree. extra: one more name to look at (pygtail's guess), or None.
+    only when two looks agree. extra: one more name to look at (the one that pygtail would take), or None.
     """
-    before = _listed(path, extra())
+    before = _listed(path, extra, directories)
     for _ in range(LISTINGS):
-        after = _listed(path, extra())
+        after = _listed(path, extra, directories)
         if [(one.path, one.ino) for one in before] == [(one.path, one.ino) for one in after]:
             return after
         before = after
     return None
 
 
-def _listed(path: str, extra: str | None) -> list[Sibling]:
-    directory, base = os.path.split(path)
+def _listed(path: str, extra: str | None, directories: Sequence[str]) -> list[Sibling]:
+    own, base = os.path.split(path)
     name = _names(base)
     found: dict[str, Sibling] = {}
-    try:
-        with os.scandir(directory or ".") as entries:
+    paths: list[str] = []
+    for directory in (own or ".", *directories):
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
             names = [entry.name for entry in entries if name(os.fsencode(entry.name))]
-    except OSError:
-        return []
-    paths = [str(Path(directory) / one) for one in names]
+            paths += [str(Path(own if directory == "." else directory) / one) for one in names]
     if extra is not None and extra not in paths:
         paths.append(extra)
     for one in paths:

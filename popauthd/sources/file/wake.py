@@ -18,18 +18,21 @@ from typing import Any, cast
 from watchdog.events import FileSystemEventHandler
 from watchdog.utils import BaseThread
 
+from popauthd.mounts import real_path
+
 log = logging.getLogger("popauthd.watch")
 
 # Reading a log is an event too, in newer versions of watchdog: it would wake us for ever.
 READING = frozenset({"opened", "closed_no_write"})
+LIBRARY = logging.getLogger("watchdog.observers.inotify")  # newer ones tell of each end of a watch as an error
 FAULTS = (OSError, KeyError, RuntimeError)  # what watchdog raises when a directory goes or inotify is full
 
 
 class Waker:
     """Calls `wake`, from a thread of its own, on events of these logs and of files named after them.
 
-    Directories may be missing, be removed and come back: `tend` watches what is there now. Without
-    inotify it does nothing. `wake` must be quick and must not raise.
+    Directories may be missing, be removed and come back: `tend` watches what is there now; `rest` watches nothing
+    until then. Without inotify it does nothing. `wake` must be quick and must not raise.
     """
 
     def __init__(self, paths: Iterable[str], wake: Callable[[], None]) -> None:
@@ -38,6 +41,7 @@ class Waker:
         self._observer: Any = None
         self._watched: dict[str, tuple[tuple[int, int], Any]] = {}
         self._failed = False
+        self._resting = False
         self._hook = threading.excepthook
 
     def start(self) -> None:
@@ -54,10 +58,12 @@ class Waker:
         except (ImportError, *FAULTS):  # no inotify in this kernel or C library, or no instance left
             return
         self._observer = observer
+        LIBRARY.setLevel(logging.CRITICAL)
         self.tend()
 
     def tend(self) -> bool:
         """Watch the directories as they are now; whether all that exist are watched. Never raises."""
+        self._resting = False
         if self._failed:
             self._failed = False
             self._end()
@@ -70,6 +76,12 @@ class Waker:
         for directory, names in wanted.items():
             self._watch(directory, names)
         return all(directory in self._watched for directory in wanted if _identity(directory))
+
+    def rest(self) -> None:
+        """Watch nothing until `tend`, as the logs are read all the time: an event for each line costs much."""
+        self._resting = True
+        for directory in list(self._watched):
+            self._unwatch(directory)
 
     def stop(self) -> None:
         """Stop watching; `wake` is not called any more once this returns."""
@@ -85,25 +97,28 @@ class Waker:
             observer.join()
 
     def _thread_died(self, failure: threading.ExceptHookArgs) -> None:
-        """Take note when a thread of watchdog dies: `tend` begins anew. One of anybody else is told as ever.
+        """Note that a thread of watchdog died, so that `tend` begins anew; pass other threads to the hook that was set.
 
-        watchdog's inotify thread can die of an event that comes while its watch is removed; when we stop, that is all.
+        watchdog's inotify thread can die of an event that comes while its watch is removed. While we stop or rest, it
+        does not matter.
         """
         if not isinstance(failure.thread, BaseThread):
             self._hook(failure)
         elif self._observer is not None:
             self._failed = True
-            log.warning(
-                "watching the directories of the logs failed (%s: %s) and begins anew; the logs are read all the same",
-                failure.exc_type.__name__,
-                failure.exc_value,
-            )
+            if not self._resting:
+                log.warning(
+                    "watching the directories of the logs failed (%s: %s) and begins anew; the logs are read all the "
+                    "same",
+                    failure.exc_type.__name__,
+                    failure.exc_value,
+                )
 
     def _directories(self) -> dict[str, frozenset[str]]:
         """The directories of the logs, and of what they link to, with the names that matter there."""
         found: dict[str, set[str]] = {}
         for path in self._paths:
-            for one in (Path(path).absolute(), Path(os.path.realpath(path))):
+            for one in (Path(path).absolute(), Path(real_path(path))):
                 found.setdefault(str(one.parent), set()).add(one.stem if one.suffix else one.name)
         return {directory: frozenset(names) for directory, names in found.items()}
 
@@ -126,7 +141,7 @@ class Waker:
 
 
 class LogEvents(FileSystemEventHandler):
-    """Passes on the events of files whose name begins like a log's, but for those of mere reading."""
+    """Passes on the events of files whose name begins like a log's. Events that a reader causes are left out."""
 
     def __init__(self, names: frozenset[str], wake: Callable[[], None]) -> None:
         super().__init__()
@@ -137,7 +152,7 @@ class LogEvents(FileSystemEventHandler):
         if event.event_type in READING:
             return
         for path in (event.src_path, getattr(event, "dest_path", "")):
-            if path and Path(os.fsdecode(path)).name.startswith(self._names):
+            if path and os.path.basename(os.fsdecode(path)).startswith(self._names):  # noqa: PTH119 - of each line
                 self._wake()
                 return
 

@@ -1,4 +1,4 @@
-"""The place in the journal: what is kept of it between two starts, in JSON."""
+"""The place in the journal, as it is saved between two starts: the last record that was handed out, in JSON."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ MICRO = 1_000_000
 CURSOR_MOST = 1024  # characters; systemd's have about 130
 
 
-class Place(NamedTuple):
-    """The last record that was handed out: its cursor and its time in microseconds."""
+class LastRecord(NamedTuple):
+    """The last record that was handed out. cursor: its name in the journal. at: its time in microseconds."""
 
     cursor: str
     at: int
 
 
-def encode(place: Place) -> bytes:
-    """The place as the bytes that are kept for it."""
-    return json.dumps({"cursor": place.cursor, "at": place.at}).encode()
+def encode(last: LastRecord) -> bytes:
+    """The place after this record, as the bytes that are saved for it."""
+    return json.dumps({"cursor": last.cursor, "at": last.at}).encode()
 
 
-def decode(place: bytes) -> Place | None:
-    """The place, or None if these bytes are none. Never raises."""
+def decode(place: bytes) -> LastRecord | None:
+    """The record that a saved place follows, or None if these bytes are not a place. Never raises."""
     try:
         value = json.loads(place)
         cursor, at = value["cursor"], value["at"]
@@ -31,7 +31,7 @@ def decode(place: bytes) -> Place | None:
         return None
     if not isinstance(cursor, str) or type(at) is not int or not 0 <= at < 1 << 62 or len(cursor) > CURSOR_MOST:
         return None
-    return Place(cursor, at)
+    return LastRecord(cursor, at)
 
 
 def utc(microseconds: int) -> str:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from popauthd.errors import ConfigError
-from popauthd.formats.journal_fields import LOG_PROCESS, UNIT
-from popauthd.sources.journal.json_lines import FIELDS, LONGEST_VALUE
+from popauthd.formats.journal_fields import FIELDS, LOG_PROCESS, UNIT
+from popauthd.sources.journal.fields import LONGEST_VALUE
+from popauthd.status import PRESENT
 
 ROOTS = ("/run/log/journal", "/var/log/journal")
 MASTER = "/usr/sbin/dovecot"
@@ -30,7 +31,7 @@ ADVICE = "the user that runs popauthd must be in the group systemd-journal"
 NOP, INVALIDATE = 0, 2  # what Reader.process() returns: nothing new; files came or went (1: records came)
 
 Identity = tuple[int, int] | None
-Record = dict[str, Any]
+RawRecord = dict[str, Any]  # a record as python3-systemd gives it, with all its fields
 Matches = Sequence[Sequence[str]]
 
 
@@ -39,7 +40,7 @@ class Reader(Protocol):
 
     def add_match(self, match: str, /) -> None: ...
     def add_disjunction(self) -> None: ...
-    def get_next(self) -> Record: ...
+    def get_next(self) -> RawRecord: ...
     def seek_head(self) -> None: ...
     def seek_realtime(self, microseconds: int, /) -> None: ...
     def seek_cursor(self, cursor: str, /) -> None: ...
@@ -77,7 +78,7 @@ def open_reader(path: str, matches: Matches) -> Reader:
     # For any other field the library tries UTF-8 and gives bytes where that fails.
     raw = dict.fromkeys([*journal.DEFAULT_CONVERTERS, *FIELDS], _raw)
     reader: Any = journal.Reader(path=path or None, converters=raw)
-    reader.data_threshold = LONGEST_VALUE  # LIMIT: only a hint; what comes in full is cut in journal_json
+    reader.data_threshold = LONGEST_VALUE  # LIMIT: only a hint; what comes in full is cut in fields.py
     for number, group in enumerate(matches):
         if number:
             reader.add_disjunction()
@@ -145,7 +146,7 @@ def survey(path: str) -> Survey:
     files = [entry for entry in found if entry.name.startswith("system")] or found
     if not any(os.access(entry, os.R_OK) for entry in files):
         return Survey("unreadable", f"{files[0]}: Permission denied; {ADVICE}")
-    return Survey("present", "")
+    return Survey(PRESENT, "")
 
 
 def begins_at(path: str) -> int | None:
@@ -170,7 +171,7 @@ def journal_here() -> bool:
         library()
     except ConfigError:
         return False
-    return survey("").status == "present"
+    return survey("").status == PRESENT
 
 
 def dovecot_logs_here(

@@ -1,38 +1,52 @@
 """The systemd journal as a source: followed by cursor through rotation, vacuuming and restarts.
 
-The blocks are lines in the shape of `journalctl -o json` (see `journal_json`). A record is chosen by
-its SYSLOG_IDENTIFIER, which anybody can forge, and nothing more: whether it is Dovecot's is for the
-recogniser to say, by the fields that journald adds, so that a forged record is seen and counted.
+Records are handed over by their fields (fields.py). A record is chosen by its SYSLOG_IDENTIFIER, which
+anybody can forge, and nothing more: whether it is Dovecot's is for the recogniser to say, by the fields
+that journald adds (formats/journal_fields.py), so that a forged record is seen and counted.
 
 The place is the cursor of the last record and its time. When that record is gone (vacuumed, or a
-cursor that the library refuses), reading begins anew with the last window of time, which may hand
-out records twice; if the journal begins later than what was read and than the window, that is a
-Gap. So is a notice by journald itself that it dropped messages of Dovecot's unit.
-
-LIMIT: a start without a place looks for the window by time, and the library bisects each file as if
-its times only grew: logins logged just before the wall clock was set back may be missed then.
+cursor that the library refuses), reading begins anew with the last window of time (start.py), which may
+hand out records twice; if the journal begins later than what was read and than the window, that is a
+Gap (vacuumed.py). So is a notice by journald itself that it dropped messages of Dovecot's unit (suppressed.py).
 """
 
 from __future__ import annotations
 
-import errno
-import select
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from popauthd.errors import SourceError
-from popauthd.formats.journal_fields import UNIT
+from popauthd.formats.journal_fields import UNIT, Fields
 from popauthd.sources import Chunk, Gap
 from popauthd.sources.journal import reader as opening
-from popauthd.sources.journal.json_lines import line
-from popauthd.sources.journal.place import MICRO, Place, decode, encode, utc
-from popauthd.sources.journal.reader import Reader, Record
+from popauthd.sources.journal.connection import Connection
+from popauthd.sources.journal.fields import chosen, size
+from popauthd.sources.journal.gaps import Gaps
+from popauthd.sources.journal.place import MICRO, LastRecord, decode, encode
+from popauthd.sources.journal.reader import RawRecord, Reader
+from popauthd.sources.journal.start import Window, seek
+from popauthd.sources.journal.suppressed import NOTICES, Suppressed, is_notice
+from popauthd.sources.journal.vacuumed import Vacuumed
+from popauthd.status import JournalStatus
 
-GAPS_MOST = 100  # kept until they are taken
-DAMAGED_MOST = 100  # in a row, before the journal is opened anew
-# SD_MESSAGE_JOURNAL_DROPPED in systemd/sd-messages.h. Only journald itself can write with _TRANSPORT=driver.
-DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
+
+@dataclass(slots=True)
+class Progress:
+    """How far reading has come.
+
+    last: the last record that was read. at_end_at: when the source last stood at the end, in epoch seconds; None
+    while it catches up. last_read_at: when records were last handed out.
+    """
+
+    last: LastRecord | None = None
+    at_end_at: int | None = None
+    last_read_at: int | None = None
+
+    @property
+    def last_at(self) -> int:
+        """The time of the last record in microseconds; 0 if there is none."""
+        return 0 if self.last is None else self.last.at
 
 
 class JournalSource:
@@ -53,228 +67,129 @@ class JournalSource:
     ) -> None:
         opening.library()
         self.name = path or "journal"
-        self._path = path
-        self._matches = (
-            [f"SYSLOG_IDENTIFIER={name}" for name in programs],
-            [f"MESSAGE_ID={DROPPED}", "_TRANSPORT=driver"],
-        )
-        self._dropped_from = b" from " + unit.encode()
-        self._clock = clock
         self._block_bytes = block_bytes
-        self._waker = select.epoll()
-        self._reader: Reader | None = None
-        self._survey = opening.Survey("missing", "not looked at yet")
-        self._identity: tuple[opening.Identity, ...] = ()
-        self._files: frozenset[int] = frozenset()
-        self._place: Place | None = None
-        self._now = int(clock())
-        self._oldest, self._oldest_at = 0, self._now
-        self._sure = 0  # microseconds: what is older was read, as of the last look at the files
-        self._at_end: int | None = None
-        self._last_read: int | None = None
-        self._dropped = 0
-        self._gaps: deque[Gap] = deque(maxlen=GAPS_MOST)
+        self._window = Window(clock)
+        self._progress = Progress()
+        self._gaps = Gaps(int(clock()))
+        self._connection = Connection(path, ([f"SYSLOG_IDENTIFIER={name}" for name in programs], NOTICES), self._gaps)
+        self._suppressed = Suppressed(unit, self._gaps)
+        self._vacuumed = Vacuumed(path, self._connection.title, self._gaps)
+        self._ahead: RawRecord = {}  # the next record, if it was looked for already
 
     def resume(self, place: bytes | None, oldest: int) -> None:
-        self._drop()
-        if self._waker.closed:
-            self._waker = select.epoll()
-        self._oldest, self._oldest_at = oldest, int(self._clock())
-        self._place = None if place is None else decode(place)
-        if place is not None and self._place is None:
-            self._gap(f"the saved place in the {self._title} is damaged: lines may be missing or come twice")
+        self._disconnect()
+        self._connection.wake.open_again()
+        self._window.set(oldest)
+        self._progress.last = None if place is None else decode(place)
+        if place is not None and self._progress.last is None:
+            title = self._connection.title
+            self._gaps.note(f"the saved place in the {title} is damaged: lines may be missing or come twice")
 
     def read(self, now: int) -> Chunk | None:
-        self._now = now
+        self._gaps.now = now
         try:
-            if self._at_end is not None and self._at_end != now and self._moved():
-                self._drop()
-            reader = self._reader or self._open()
-            return None if reader is None else self._read(reader)
+            if self._progress.at_end_at not in (None, now) and self._connection.moved():
+                self._disconnect()
+            reader = self._connection.reader or self._connect(now)
+            return None if reader is None else self._read(reader, now)
         except OSError as error:
-            self._drop()
-            raise SourceError(f"reading the {self._title}: {error.strerror or error}; will be tried again") from error
+            self._disconnect()
+            title = self._connection.title
+            raise SourceError(f"reading the {title}: {error.strerror or error}; will be tried again") from error
 
     def take_gaps(self) -> list[Gap]:
-        gaps = list(self._gaps)
-        self._gaps.clear()
-        return gaps
+        return self._gaps.take()
 
-    def state(self) -> dict[str, str | int | None]:
-        last = self._last_at // MICRO or None
-        behind = None if last is None or self._reader is None else max(0, self._now - last)
-        return {
-            "path": self.name,
-            "status": self._survey.status,
-            "why": self._survey.why,
-            "behind_seconds": behind if self._at_end is None else 0,
-            "last_record_at": last,
-            "last_read_at": self._last_read,
-            "at_end_at": self._at_end,
-            "dropped_messages": self._dropped,
-        }
+    def state(self) -> JournalStatus:
+        progress, survey = self._progress, self._connection.survey
+        last = progress.last_at // MICRO or None
+        behind = None if last is None or self._connection.reader is None else max(0, self._gaps.now - last)
+        return JournalStatus(
+            self.name,
+            status=survey.status,
+            why=survey.why,
+            behind_seconds=behind if progress.at_end_at is None else 0,
+            last_record_at=last,
+            last_read_at=progress.last_read_at,
+            at_end_at=progress.at_end_at,
+            dropped_messages=self._suppressed.count,
+        )
 
     def close(self) -> None:
-        self._drop()
-        self._waker.close()
+        self._disconnect()
+        self._connection.wake.close()
 
     def fileno(self) -> int | None:
-        """A descriptor that becomes readable when the journal changed; the same until `close`.
-
-        LIMIT: late by a quarter of a second or more (POST_CHANGE_TIMER_INTERVAL_USEC in systemd's
-        journal-file.h), though what was written can be read at once: who is in a hurry reads more often.
-        """
-        return None if self._waker.closed else self._waker.fileno()
+        """A descriptor that becomes readable when the journal changed; the same until `close`."""
+        return self._connection.wake.fileno()
 
     def process(self) -> None:
         """Take what made the descriptor readable; call `read` afterwards."""
-        # What changed is for `read` to find out.
-        self._waker.poll(0)
+        self._connection.wake.clear()
 
-    @property
-    def _last_at(self) -> int:
-        return 0 if self._place is None else self._place.at
-
-    @property
-    def _title(self) -> str:
-        return f"journal in {self._path}" if self._path else "journal"
-
-    def _drop(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-        self._reader = None
-        self._at_end = None
-
-    def _moved(self) -> bool:
-        """Whether a directory came, went or was replaced, which the library does not notice itself."""
-        return opening.identity(self._path) != self._identity
-
-    def _open(self) -> Reader | None:
-        """Open and go to the place; None while there is nothing that can be read."""
-        self._identity = opening.identity(self._path)
-        self._files = opening.files(self._path)
-        self._survey = opening.survey(self._path)
-        if self._survey.status != "present":
-            return None
-        reader = opening.open_reader(self._path, self._matches)
+    def unread(self) -> bool:
+        """Whether there is a record to read, or trouble that `read` tells of; False while the journal is not open."""
+        reader = self._connection.reader
+        if reader is None:
+            return False
         try:
-            # Edge-triggered: a daemon that cannot read on now must not be woken for the same change again.
-            self._waker.register(reader.fileno(), select.EPOLLIN | select.EPOLLET)
-            self._seek(reader)
-        except BaseException:
-            reader.close()
-            raise
-        self._reader = reader
-        return reader
+            self._ahead = self._next(reader)
+        except OSError:
+            return True
+        return bool(self._ahead)
 
-    def _seek(self, reader: Reader) -> None:
-        window = self._window()
-        if self._place is None:
-            reader.seek_realtime(window)
-        elif not _stands_at(reader, self._place.cursor):
-            if begins := self._begins_after(max(self._place.at, window)):
-                self._gap(self._lost(self._place.at, begins))
-            # Not the place alone: its time may be one that the wall clock was set back from since.
-            reader.seek_realtime(min(self._place.at, window))
-        self._sure = max(self._last_at, window)
+    def _connect(self, now: int) -> Reader | None:
+        """Open the journal and go to the place; None while there is nothing that can be read."""
+        self._vacuumed.look_at_files()
+        window = self._window.begins(now)
+        return self._connection.open(lambda reader: seek(reader, self._progress.last, window, self._vacuumed))
 
-    def _begins_after(self, sure: int) -> int:
-        """The time of the first record there is if that is later than `sure`, else 0; in microseconds.
+    def _disconnect(self) -> None:
+        self._connection.close()
+        self._progress.at_end_at = None
+        self._ahead = {}
 
-        Without any record it is now, or just after `sure`: all that was written after that is gone.
-        """
-        begins = opening.begins_at(self._path)
-        if begins is None:
-            return max(self._now * MICRO, sure + 1)
-        return begins if begins > sure else 0
-
-    def _lost(self, after: int, before: int) -> str:
-        return (
-            f"the {self._title} was vacuumed or replaced: what was logged after {utc(after)} and before "
-            f"{utc(before)} may be lost"
-        )
-
-    def _window(self) -> int:
-        """Microseconds: what is older can grant nothing any more."""
-        return max(0, self._oldest + max(0, self._now - self._oldest_at)) * MICRO
-
-    def _read(self, reader: Reader) -> Chunk | None:
-        lines: list[bytes] = []
-        size = 0
+    def _read(self, reader: Reader, now: int) -> Chunk | None:
+        progress = self._progress
+        records: list[Fields] = []
+        taken_bytes = 0
         at_end = False
         self._changed(reader)
-        while size < self._block_bytes and not at_end:
-            record = self._next(reader) or (self._changed(reader) and self._next(reader))
-            if record:
-                lines.append(self._line(record))
-                size += len(lines[-1])
-            else:
+        while taken_bytes < self._block_bytes and not at_end:
+            record = self._next(reader)
+            if not record:
                 at_end = True
+            elif self._enter(record):
+                records.append(chosen(record))
+                taken_bytes += size(records[-1])
         chunk = None
-        if size and self._place is not None:
-            self._last_read = self._now
-            chunk = Chunk(b"".join(lines), encode(self._place), self._at_end, 0 if at_end else 1)
-        self._at_end = self._now if at_end else None
+        if records and progress.last is not None:
+            progress.last_read_at = now
+            chunk = Chunk(b"", encode(progress.last), progress.at_end_at, 0 if at_end else 1, tuple(records))
+        progress.at_end_at = now if at_end else None
         if at_end:
-            self._sure = max(self._last_at, self._now * MICRO)
+            self._vacuumed.read_until = max(progress.last_at, now * MICRO)
         else:
             self._changed(reader)
         return chunk
+
+    def _next(self, reader: Reader) -> RawRecord:
+        """The next record; empty if there is none, not even after a look for files that came."""
+        ahead, self._ahead = self._ahead, {}
+        following = ahead or self._connection.next_record(reader)
+        if not following and self._changed(reader):
+            following = self._connection.next_record(reader)
+        return following
 
     def _changed(self, reader: Reader) -> bool:
         """Let the library look for files that came or went; whether there may be more to read."""
         change = reader.process()
         if change != opening.NOP:
-            # Vacuuming empties a file even while it is open (unlinkat_deallocate in systemd), and the library
-            # passes it over without a word. Either sign may be missing: process() does not count a file that
-            # was dropped while reading, and an inode may be used again at once.
-            files, self._files = self._files, opening.files(self._path)
-            gone = change == opening.INVALIDATE or files - self._files
-            if gone and (begins := self._begins_after(self._sure)):
-                self._gap(self._lost(self._sure, begins))
-        self._sure = max(self._sure, self._last_at)
+            self._vacuumed.after_change(change)
+        self._vacuumed.read_until = max(self._vacuumed.read_until, self._progress.last_at)
         return change != opening.NOP
 
-    def _next(self, reader: Reader) -> Record:
-        """The next record, empty at the end. One that is damaged is passed over, and a Gap."""
-        for _ in range(DAMAGED_MOST):
-            try:
-                return reader.get_next()
-            except (OSError, ValueError) as error:  # ValueError: a field's name is no text
-                # The reader stands at it, so the next call gives the one that follows.
-                self._gap(f"a damaged record in the {self._title} was passed over: {error}")
-        raise OSError(errno.EBADMSG, f"{DAMAGED_MOST} damaged records in a row")
-
-    def _line(self, record: Record) -> bytes:
-        self._place = Place(record["__CURSOR"], int(record["__REALTIME_TIMESTAMP"]))
-        if record.get("MESSAGE_ID") == DROPPED.encode() and record.get("_TRANSPORT") == b"driver":
-            return self._note_dropped(record)
-        return line(record)
-
-    def _note_dropped(self, record: Record) -> bytes:
-        """Tell what journald dropped. Other units' notices are no lines of this source."""
-        message = record.get("MESSAGE")
-        if not isinstance(message, bytes) or not message.endswith(self._dropped_from):
-            return b""
-        count = record.get("N_DROPPED", "")
-        number = int(count) if isinstance(count, str) and count.isascii() and count.isdigit() else 0
-        self._dropped += number
-        unit = self._dropped_from.decode().removeprefix(" from ")
-        self._gap(
-            f"journald dropped {number or 'some'} messages of {unit} before {utc(self._last_at)} (its rate limit): "
-            f"logins may be among them; set LogRateLimitIntervalSec=0 with systemctl edit {unit}"
-        )
-        return line(record)
-
-    def _gap(self, what: str) -> None:
-        self._gaps.append(Gap(what, self._now))
-
-
-def _stands_at(reader: Reader, cursor: str) -> bool:
-    """Go to the record of the cursor; False, and nowhere in particular, if it is not there any more."""
-    try:
-        reader.seek_cursor(cursor)
-        # A cursor whose record was vacuumed lands on the next one, which is new.
-        return bool(reader.get_next()) and reader.test_cursor(cursor)
-    except ValueError:
-        return False
+    def _enter(self, record: RawRecord) -> bool:
+        """Note that this record was read; whether it is to be handed over."""
+        last = self._progress.last = LastRecord(record["__CURSOR"], int(record["__REALTIME_TIMESTAMP"]))
+        return not is_notice(record) or self._suppressed.enter(record, last.at)

@@ -29,11 +29,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from popauthd.as_user import open_plain
-from popauthd.errors import ConfigError, StoreBrokenError, StoreError
+from popauthd.errors import ConfigError, StoreBrokenError, StoreError, unreadable
 from popauthd.logs import Quiet
-from popauthd.model import Ignored, Login
+from popauthd.model import Failure, Ignored, Login
 from popauthd.protocol import Bad, NeedMore
-from popauthd.serving.clients import Client, Clients
+from popauthd.serving.peers_in_turn import PeersInTurn, Speaker
 from popauthd.sources.push.http import Refused, Request, Requests, write_response
 from popauthd.sources.push.messages import read_report, sent_at
 
@@ -92,7 +92,7 @@ def read_secret(path: str) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             secret = file.read(512).strip()
     except OSError as error:
-        raise ConfigError(f"auth_policy_secret_file {path}: cannot be read: {error.strerror}") from error
+        raise unreadable(f"auth_policy_secret_file {path}", error) from error
     if mode & 0o007:
         raise ConfigError(f"auth_policy_secret_file {path}: everybody may read it; chmod 0640 it and change the secret")
     if not SECRET.fullmatch(secret):
@@ -106,7 +106,8 @@ def read_secret(path: str) -> bytes:
 class PolicyServer:
     """Serves a listening TCP socket. `enter` grants a login, publishes it, and says whether it did.
 
-    counts: what was reported, by outcome; the caller may take and clear it.
+    counts: what was reported, by outcome; the caller may take and clear it. secret: what every request must carry.
+    note: takes a failed login, which grants nothing.
     """
 
     def __init__(
@@ -116,14 +117,15 @@ class PolicyServer:
         selector: selectors.BaseSelector,
         secret: bytes,
         clock: Callable[[], float] = time.time,
+        note: Callable[[Failure], None] = lambda _failure: None,
     ) -> None:
         self.name = NAME
         self.counts: Counter[str] = Counter()
-        self._enter = enter
+        self._enter, self._note = enter, note
         self._clock = clock
-        self._secret = secret
+        self.secret = secret
         self._quiet = Quiet(log)
-        self._clients = Clients(
+        self._clients = PeersInTurn(
             listener,
             selector,
             log=log,
@@ -134,28 +136,29 @@ class PolicyServer:
             hear=self._answer,
         )
 
-    def _answer(self, client: Client[Requests]) -> bool:
+    def _answer(self, client: Speaker[Requests]) -> bool:
         """Answer the first request if it is whole; True if the client may have sent another behind it."""
-        request = client.stream.following()
+        request = client.state.stream.following()
         if isinstance(request, NeedMore):
-            if client.peer.proved:
-                client.until = min(client.until, time.monotonic() + REQUEST_SECONDS)  # no longer idle
+            if client.state.peer.proved:
+                # It is no longer idle.
+                self._clients.keep_until(client, min(client.until, time.monotonic() + REQUEST_SECONDS))
             return False
         status, message = self._serve(client, request)
         keep_alive = status == 200 and isinstance(request, Request) and request.keep_alive
         body = json.dumps({"status": 0, "msg": message}).encode("ascii")
         sent = self._clients.send(client, write_response(status, body, keep_alive=keep_alive))
         if not sent or not keep_alive or isinstance(request, Refused):
-            self._clients.drop(client)
+            self._clients.end(client)
             return False
-        client.until = time.monotonic() + IDLE_SECONDS
-        return len(client.stream) > 0
+        self._clients.keep_until(client, time.monotonic() + IDLE_SECONDS)
+        return len(client.state.stream) > 0
 
-    def _serve(self, client: Client[Requests], request: Request | Refused) -> tuple[int, str]:
+    def _serve(self, client: Speaker[Requests], request: Request | Refused) -> tuple[int, str]:
         """Status and message of the answer; whatever is not a login is counted here."""
         if isinstance(request, Refused):
             return self._refuse(request.status, request.why)
-        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, b""), self._secret):
+        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, b""), self.secret):
             return self._refuse(403, "without the secret")
         self._clients.prove(client)
         if request.method != "POST":
@@ -168,7 +171,7 @@ class PolicyServer:
 
     def allow(self, _request: Request) -> tuple[int, str]:
         """May this login go on? It may."""
-        self.counts["policy.allow"] += 1
+        self.counts["auth-policy.allow"] += 1
         return 200, "continue"
 
     def report(self, request: Request) -> tuple[int, str]:
@@ -178,21 +181,23 @@ class PolicyServer:
         if isinstance(told, Bad):
             return self._refuse(400, told.why)
         if isinstance(told, Ignored):
-            self.counts[f"policy.{told.reason}"] += 1
+            if told.failed is not None:
+                self._note(told.failed)
+            self.counts[f"auth-policy.{told.reason}"] += 1
             return 200, f"ignored: {told.reason}"
         try:
             granted = self._enter(told)
         except StoreBrokenError:
             raise
         except StoreError as error:
-            self.counts["policy.trouble"] += 1
+            self.counts["auth-policy.trouble"] += 1
             self._quiet.warn("trouble", f"auth policy: a login cannot be entered: {error}")
             return 503, "cannot be entered now"
-        self.counts["policy.granted" if granted else "policy.refused"] += 1
+        self.counts["auth-policy.granted" if granted else "auth-policy.refused"] += 1
         return 200, "granted" if granted else "refused"
 
     def _refuse(self, status: int, why: str) -> tuple[int, str]:
-        self.counts[f"policy.{status}"] += 1
+        self.counts[f"auth-policy.{status}"] += 1
         self._quiet.warn(str(status), f"auth policy: refused a request with {status}: {why}")
         return status, why
 

@@ -21,7 +21,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from popauthd.model import Ignored, Login
+from popauthd import address
+from popauthd.model import Failure, Ignored, Login
 from popauthd.protocol import NEED_MORE, Bad, NeedMore
 
 VERSION = b"popauthd-login-1"
@@ -140,11 +141,18 @@ def read_report(body: bytes, now: int) -> Login | Ignored | Bad:
     if not isinstance(report.get("success"), bool) or not isinstance(report.get("tls"), bool):
         return Bad("does not say success and tls")
     if not report["success"]:
-        return Ignored("failed", FORMAT)
+        return Ignored("failed", FORMAT, _failure(report, now))
     protocol = report.get("protocol")
     if isinstance(protocol, str) and protocol not in PROTOCOLS:
         return Ignored("other-service", FORMAT)
     return _reported(report, now)
+
+
+def _failure(report: dict[str, Any], now: int) -> Failure | None:
+    """Who failed to log in, if the report tells."""
+    remote, user = report.get("remote"), report.get("login")
+    client = address.canonical(remote) if isinstance(remote, str) else None
+    return None if client is None else Failure(now, client, user[:USER_BYTES] if isinstance(user, str) else "")
 
 
 def _reported(report: dict[str, Any], now: int) -> Login | Ignored | Bad:

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import selectors
 import socket
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from popauthd.accounts import user_id
 from popauthd.errors import ConfigError, StoreBrokenError, StoreError
 from popauthd.logs import Quiet
 from popauthd.model import Ignored, Login
 from popauthd.protocol import Bad, NeedMore
-from popauthd.serving.clients import Client, Clients
+from popauthd.serving.peers_in_turn import PeersInTurn, Speaker
+from popauthd.serving.unix_socket import peer_uid
 from popauthd.sources.push.messages import HEARD, NO, OK, Push
 
 log = logging.getLogger("popauthd.watch")
@@ -38,10 +38,10 @@ def uids(names: Iterable[str]) -> frozenset[int]:
     """The numbers of users by name. Raises ConfigError, naming the one that does not exist."""
     found = set()
     for name in names:
-        try:
-            found.add(pwd.getpwnam(name).pw_uid)
-        except KeyError:
-            raise ConfigError(f"push_users: this machine has no user {name!r}") from None
+        uid = user_id(name)
+        if uid is None:
+            raise ConfigError(f"push_users: this machine has no user {name!r}")
+        found.add(uid)
     return frozenset(found)
 
 
@@ -62,9 +62,10 @@ class PushServer:
         self.name = NAME
         self.counts: Counter[str] = Counter()
         self._enter = enter
-        self._allowed = {0, os.geteuid(), *allowed}
+        self._allowed: set[int] = set()
+        self.allow(allowed)
         self._quiet = Quiet(log)
-        self._clients = Clients(
+        self._clients = PeersInTurn(
             listener,
             selector,
             log=log,
@@ -75,16 +76,20 @@ class PushServer:
             hear=self._hear,
         )
 
+    def allow(self, allowed: Iterable[int]) -> None:
+        """Hear these users from now on, beside root and our own."""
+        self._allowed = {0, os.geteuid(), *allowed}
+
     def _may_tell(self, connection: socket.socket) -> int | None:
-        uid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        uid = peer_uid(connection)
         if uid in self._allowed:
             return uid
         self.counts["push.forbidden"] += 1
         self._quiet.warn("forbidden", f"post-login: uid={uid} may not tell of logins; see push_users")
         return None
 
-    def _hear(self, client: Client[Push]) -> bool:
-        told = client.stream.read()
+    def _hear(self, client: Speaker[Push]) -> bool:
+        told = client.state.stream.read()
         if isinstance(told, NeedMore):
             return False
         if isinstance(told, Bad):
@@ -96,7 +101,7 @@ class PushServer:
         else:
             reply = OK if self._grants(told) else NO
         self._clients.send(client, reply)
-        self._clients.drop(client)
+        self._clients.end(client)
         return False
 
     def _grants(self, login: Login) -> bool:

@@ -1,7 +1,7 @@
-"""The books: everything the watcher has learnt, in one private LMDB file (0600).
+"""The books: everything that the watcher has learnt, in one private LMDB file (0600).
 
 What was learnt from a log and the place in that log are written in ONE transaction, so a restart
-neither loses nor invents. The relay map is derived from `published` and can be thrown away.
+loses nothing and invents nothing. The relay map is made from `published` and can be thrown away.
 
 | database    | key                        | value                                                    |
 | ----------- | -------------------------- | -------------------------------------------------------- |
@@ -23,10 +23,11 @@ neither loses nor invents. The relay map is derived from `published` and can be 
 | meta        | `schema`, `clock`, `silence` NUL source | version; boot and clock offset; longest silence |
 |             | `latest`, `stamped`, `furthest`, `limits`, `ends`, `own` | latest time and stamps known; …  |
 
-An address may relay while a login on it is newer than every revocation that applies and its expiry
-lies ahead, unless it is shared. An administrator's own grant is a login with an empty user name.
-A login's effective time is its stamp or, if that is earlier, when it was first seen; its stamp is what tells it
-from others. Books of an older schema are migrated when they are opened to be written (migrations/).
+An address may relay while a login from it has not expired and is newer than every revocation that applies to it,
+unless the address is shared. An administrator's own grant is a login with an empty user name.
+A login's effective time is its stamp, or the time when it was first seen if that is earlier. Two logins of a user from
+an address are the same login if they have the same stamp. Books of an older schema are migrated when they are opened
+for writing (migrations/).
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ import lmdb
 
 from popauthd import file_marks
 from popauthd.errors import StoreBrokenError, StoreError, StoreFullError
+from popauthd.store import disk_says
 from popauthd.store.books.migrations import guess, migrate
 from popauthd.store.books.reading import Reading
 from popauthd.store.books.revocation_file import RevocationFile, RevocationRecord
 from popauthd.store.books.rows import LoginRow
 from popauthd.store.books.rules import Rules
-from popauthd.store.books.shared import Shared
 from popauthd.store.books.transaction import Transaction
 from popauthd.store.books.writing import Writing
-from popauthd.store.map_size import map_bytes
+from popauthd.store.map_size import grow, map_bytes
 
-__all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Rules", "Shared", "Writing"]
+__all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Rules", "Writing"]
 
 SCHEMA = b"3"
 BOOKS_BYTES = map_bytes(4 << 30)  # address space, not disk
@@ -73,12 +74,15 @@ DATABASES = (
 
 
 class Books:
-    """The open file. Raises StoreError when it cannot be opened, read or written, and says why."""
+    """The open file. Raises StoreError, with the reason, if it cannot be opened, read or written.
+
+    identity: the device and the inode of the file.
+    """
 
     def __init__(
         self, path: str, rules: Rules | None = None, *, readonly: bool = False, size_bytes: int = BOOKS_BYTES
     ) -> None:
-        """size_bytes: the address space to begin with; `grow` makes it larger."""
+        """size_bytes: the address space at first; `grow` makes it larger."""
         self.path = path
         self.rules = rules or Rules()
         self.revocations = RevocationFile(str(Path(path).with_name("revocations.jsonl")))
@@ -93,18 +97,18 @@ class Books:
             try:
                 self._begin(readonly=readonly)
             except BaseException:
-                self._env.close()  # an error that is kept would keep it, and newer lmdb opens a file once in a process
+                self._env.close()  # a kept error would keep it open, and newer lmdb opens a file only once in a process
                 raise
         except (lmdb.Error, OSError) as error:
-            raise StoreError(f"books {path}: cannot be opened: {error}") from error
+            raise StoreError(f"books {path}: cannot be opened: {disk_says.why(path, error)}") from error
 
     def _begin(self, *, readonly: bool) -> None:
-        """Open the databases, those of older books brought up to date."""
+        """Open the databases, and bring older books up to date."""
         found = Path(self.path).stat()
-        self._identity = found.st_dev, found.st_ino
+        self.identity = found.st_dev, found.st_ino
         if readonly:
             self._check_schema()
-        # Not in one transaction: py-lmdb forgets handles opened in a read transaction.
+        # Not in one transaction: py-lmdb forgets the handles that were opened in a read transaction.
         names = {name: name.encode("ascii") for name in DATABASES}
         self._db = {name: self._env.open_db(key, create=not readonly) for name, key in names.items()}
         if not readonly:
@@ -125,7 +129,7 @@ class Books:
             )
 
     def _bring_up_to_date(self) -> None:
-        """Migrate older books, and let them and the file of revocations know what either knows."""
+        """Migrate older books. Then give the books and the file of revocations the revocations of both."""
         with self.writing() as writing:
             txn, meta = writing.transaction.txn, self._db["meta"]
             schema = txn.get(b"schema", db=meta) or guess(txn, self._db)
@@ -144,15 +148,15 @@ class Books:
             self.revocations.write(mine)
 
     def take_in_revocations(self, writing: Writing) -> tuple[dict[bytes, RevocationRecord], int]:
-        """Enter what the file of revocations knows; that, and how many lines are none. Raises StoreError."""
+        """Enter the revocations of the file; returns them and the number of bad lines. Raises StoreError."""
         known, bad = self.revocations.load()
-        if sum(writing.revocations.merge(found) for found in known.values()):  # not any(): each must be entered
-            writing.revocations.close(writing.meta.latest_at)
+        if fresh := [found for found in known.values() if writing.revocations.merge(found)]:
+            writing.revocations.close(fresh, writing.meta.latest_at)
         return known, bad
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
-        """A read transaction; leave it soon, as it pins pages."""
+        """A read transaction. End it soon: while it is open, the pages that it reads cannot be reused."""
         try:
             with self._env.begin() as txn:
                 yield Reading(Transaction(txn, self._db), self.rules)
@@ -161,10 +165,10 @@ class Books:
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
-        """A write transaction: committed on leaving, undone wholly by any exception.
+        """A write transaction. It is committed at its end, and any exception undoes all of it.
 
-        Revocations that were made are in their file, on the disk, before it is committed. Raises StoreFullError when
-        the map size is reached: forget something or `grow`, and try again.
+        Before it is committed, the revocations made in it are written to their file and synced to disk. Raises
+        StoreFullError if the map size is reached: forget something or `grow`, and try again.
         """
         writing: Writing | None = None
         try:
@@ -181,7 +185,7 @@ class Books:
         except lmdb.MapFullError as error:
             raise StoreFullError(f"books {self.path}: cannot be written: full at {self.map_bytes >> 20} MiB") from error
         except lmdb.Error as error:
-            raise StoreError(f"books {self.path}: cannot be written: {error}") from error
+            raise StoreError(f"books {self.path}: cannot be written: {disk_says.why(self.path, error)}") from error
         finally:
             if writing is not None:
                 self._undone.update(writing.published.changes)
@@ -189,32 +193,31 @@ class Books:
 
     @property
     def undone(self) -> bool:
-        """Whether a transaction was undone that may have been published: the next ones tell its changes as well."""
+        """Whether a transaction was undone whose changes may be published: the next ones publish them as well."""
         return self._all_undone or bool(self._undone)
 
     def undone_is_told(self) -> None:
-        """What was undone has been published as it stands now."""
+        """Note that the addresses of undone transactions have been published as they stand now."""
         self._undone.clear()
         self._all_undone = False
 
     def _tell_undone(self, writing: Writing) -> None:
         published = writing.published
         if self._all_undone:
-            published.cleared = True
-            published.changes.update(published.all())
+            published.publish_all()
         else:
             published.changes.update({address: published.expiry(address) for address in self._undone})
 
     def tend_revocations(self) -> None:
-        """Write the file of revocations anew if it does not hold everything, or holds much that is over."""
+        """Write the file of revocations anew if it does not hold all of them, or holds many that are over."""
         if self.revocations.trouble or self.revocations.lines > 2 * self.revocations.needed + 10_000:
             with self.reading() as reading:
                 self.revocations.write(list(reading.revocations.all()))
 
     def lost(self) -> str:
-        """What is wrong with the file at the books' path, or "": what is learnt now would be lost with us."""
+        """A sentence for the administrator if the books' file was removed or replaced; "" if it is still there."""
         now = file_marks.at(self.path)
-        if now is not None and (now.device, now.inode) == self._identity:
+        if now is not None and (now.device, now.inode) == self.identity:
             return ""
         return (
             f"books {self.path}: were removed or replaced while the watcher runs; answers are right, but what is "
@@ -223,20 +226,19 @@ class Books:
 
     @property
     def map_bytes(self) -> int:
-        """The address space that the books may fill."""
+        """The address space of the books."""
         return int(self._env.info()["map_size"])
 
     def grow(self) -> bool:
-        """Give the books twice the address space; False if this machine has no more. Not within a transaction."""
-        larger = map_bytes(2 * self.map_bytes)
-        if larger <= self.map_bytes:
-            return False
-        self._env.set_mapsize(larger)
-        return True
+        """Double the books' address space; False if this machine has no more. Not for use within a transaction."""
+        return grow(self._env, f"books {self.path}")
 
     def check_readers(self) -> int:
-        """Free the slots of readers that died, which would pin pages; returns how many."""
-        return int(self._env.reader_check())
+        """Free the slots of readers whose process has died, so that pages can be reused; returns their number."""
+        try:
+            return int(self._env.reader_check())
+        except lmdb.Error as error:
+            raise StoreError(f"books {self.path}: their readers cannot be looked at: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -244,7 +246,7 @@ class Books:
 
 
 def _space(path: str) -> int:
-    """Address space for books that were made to grow before: twice the file."""
+    """The address space for books that have grown before: twice the size of the file."""
     try:
         return map_bytes(2 * Path(path).stat().st_size)
     except OSError:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from popauthd.store.books.meta import Meta
 from popauthd.store.books.transaction import Transaction
 
-DAYS = 35  # that are kept
+DAYS = 35  # how many days are kept
 
 
 def day_of(at: int) -> str:
-    """The day (UTC) that a moment is counted under, such as `2026-11-23`."""
+    """The day (UTC) under which a time is counted, such as `2026-11-23`."""
     return time.strftime("%Y-%m-%d", time.gmtime(at))
 
 
@@ -42,5 +42,5 @@ class Counters:
 
 
 def is_old(key: bytes, now: int) -> bool:
-    """Whether a counter is of a day that is not kept any more."""
+    """Whether a counter belongs to a day that is no longer kept."""
     return key < day_of(now - DAYS * 86400).encode("ascii")

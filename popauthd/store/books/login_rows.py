@@ -8,8 +8,12 @@ from ipaddress import IPv6Network, ip_address
 
 from popauthd.store.books.meta import Meta
 from popauthd.store.books.rows import (
+    ADDRESS,
+    SITE,
+    USERS,
     LoginRow,
     applying,
+    head_index,
     login_key,
     login_row,
     login_value,
@@ -22,7 +26,10 @@ from popauthd.store.books.transaction import Transaction
 
 
 class LoginRows:
-    """Stores, finds and removes rows, with the indexes by user and by expiry. What follows is for others."""
+    """Stores, finds and removes rows, with the indexes by user and by expiry.
+
+    It does not publish anything: the callers do.
+    """
 
     def __init__(self, transaction: Transaction, meta: Meta, rules: Rules) -> None:
         self._transaction = transaction
@@ -39,8 +46,15 @@ class LoginRows:
         for key, value in self._transaction.scan("logins", address.encode("ascii") + b"\0" if address else b""):
             yield login_row(key, value)
 
+    def with_sessions(self, after: bytes = b"") -> Iterator[tuple[bytes, bytes, bool]]:
+        """The remembered logins after a key as they are stored, with their keys; whether each has an open session."""
+        for block in self._transaction.blocks("logins", after):
+            held = set(self._transaction.keys("held", block[0][0], block[-1][0]))
+            for key, value in block:
+                yield key, value, key in held
+
     def within(self, net: IPv6Network) -> Iterator[LoginRow]:
-        """The remembered logins from the addresses within an IPv6 /64, its own key not among them."""
+        """The remembered logins from the addresses within an IPv6 /64, without those stored for the /64 itself."""
         groups = itertools.takewhile(lambda group: group != "0", (f"{part:x}" for part in _groups(net)))
         for key, value in self._transaction.scan("logins", "".join(f"{group}:" for group in groups).encode("ascii")):
             text = key.partition(b"\0")[0].decode("ascii")
@@ -48,13 +62,30 @@ class LoginRows:
                 yield login_row(key, value)
 
     def of_user(self, user: str) -> Iterator[LoginRow]:
-        """The remembered logins that revoking a user concerns, from any address; expired ones included."""
+        """The remembered logins that a revocation of a user ends, from any address; expired ones included."""
         mine = set(user_revocations(user))
         index = user_index(user)
         for key, _ in self._transaction.scan("users", index):
             row = self.get(key[len(index) :])
             if row is not None and not mine.isdisjoint(applying(row.address, row.user)):
                 yield row
+
+    def concerned(self, revocation: bytes) -> Iterator[bytes]:
+        """The keys of the logins that a revocation may end, and of some others. revocation: its key (rows.applying)."""
+        kind, name = revocation[:2], revocation[2:]
+        if kind == ADDRESS:
+            found = self._transaction.scan("logins", name + b"\0")
+        elif kind == SITE:
+            net = IPv6Network(name.decode("ascii"))
+            yield from (login_key(row.address, row.user) for row in self.within(net))
+            found = self._transaction.scan("logins", name + b"\0")
+        elif kind in USERS and not name.startswith(b"\0"):
+            index = head_index(name)
+            yield from (key[len(index) :] for key, _ in self._transaction.scan("users", index))
+            return
+        else:  # everybody, or a name of which only the digest is known
+            found = self._transaction.scan("logins")
+        yield from (key for key, _value in found)
 
     def store(self, row: LoginRow, before: LoginRow | None) -> None:
         """Store a login in the place of the one `before`."""
@@ -80,15 +111,16 @@ class LoginRows:
         return self._transaction.get("held", login_key(row.address, row.user)) is not None
 
     def may_be_forgotten(self, row: LoginRow, now: int) -> bool:
-        """Whether nothing can open a login that has run out: no open session, nor its line if that is read again.
+        """Whether an expired login can never grant again: by an open session, or if its line is read again.
 
-        A stamp that lies ahead of the time when the login was first seen may also lie behind its revocation.
+        If its stamp is later than the time when it was first seen, the stamp may also be later than its revocation.
+        So the login must be remembered until its line, read again, could grant nothing.
         """
         again_until = row.stamped_at + max(row.lifetime_seconds, self._rules.hold_seconds) if row.ahead_seconds else 0
         return again_until <= now and not self.held(row)
 
     def forget(self, now: int, history_seconds: int, at_most: int) -> int:
-        """Forget logins that ran out so long ago, and that nothing can open any more; returns how many."""
+        """Forget logins that expired `history_seconds` ago and can never grant again; returns their number."""
         rows: list[LoginRow] = []
         for key, _ in self._transaction.scan("old"):
             if int.from_bytes(key[:8], "big") > now - history_seconds or len(rows) == at_most:

@@ -1,10 +1,9 @@
-"""Entering logins: what a grant, an administrator's word, or an expired login with an open session does."""
+"""Enters logins: grants, an administrator's grants by hand, and expired logins that may have an open session."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from itertools import groupby
-from operator import attrgetter
 
 from popauthd.model import Grant
 from popauthd.policy.cut_names import may_be_cut
@@ -12,14 +11,16 @@ from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.meta import Meta
 from popauthd.store.books.published import Published
 from popauthd.store.books.revocation_times import RevocationTimes
-from popauthd.store.books.rows import LoginRow, login_key, row_of
+from popauthd.store.books.rows import LightRow, LoginRow, light_row, login_key, row_of
 from popauthd.store.books.rules import Rules
 from popauthd.store.books.sessions import Sessions
 from popauthd.store.books.shared import SharedAddresses
 
+CHANGE = 4  # how many logins can be judged in the time in which one is changed
+
 
 class Logins:
-    """Enters logins, publishes what follows, and judges again what stands."""
+    """Enters logins, publishes what follows from them, and judges stored logins again when the limits change."""
 
     def __init__(
         self,
@@ -40,10 +41,11 @@ class Logins:
         self._rules = rules
 
     def grant(self, grant: Grant, now: int | None = None) -> str:
-        """Enter a grant; "" or the reason word why it opens nothing (it is remembered all the same if it is shared).
+        """Enter a grant; returns "", or the reason word if the address may not relay by it.
 
-        now: the wall clock; the login's own time if not given. A login is told from others of the same user and
-        address by its stamp: entering the same one twice, or an older one after a newer one, changes nothing.
+        If the address is shared, the login is stored all the same. now: the wall clock; the login's own time if not
+        given. Logins of one user from one address differ in their stamps: entering the same login twice, or an older
+        one after a newer one, changes nothing.
         """
         now = grant.login_at if now is None else now
         before = self._rows.get(login_key(grant.address, grant.user))
@@ -56,7 +58,7 @@ class Logins:
         return self._published.stand(row.address, row.expires_at, now, anew=not stood)
 
     def hold(self, grant: Grant, now: int) -> str:
-        """Remember a login that has run out by itself, so that its session, if it is open, can be renewed.
+        """Store a login that has already expired, so that its session, if it is still open, can renew it.
 
         Returns "" or "revoked".
         """
@@ -68,16 +70,16 @@ class Logins:
         return ""
 
     def _is_revoked(self, grant: Grant, before: LoginRow | None, now: int) -> bool:
-        """Whether a revocation applies to a login. before: the latest that is known of the same user and address.
+        """Whether a revocation applies to a login. before: the latest known login of the same user and address.
 
-        A login that is known counts from when it was first seen, not now that it is read again.
+        A login that is known already keeps the time when it was first seen, even if its line is read again now.
         """
         if before is not None and before.stamped_at >= grant.stamped_at:
             return self._times.end(before)
         return self._times.end_unknown(grant, now)
 
     def _replace(self, before: LoginRow | None, grant: Grant, now: int) -> LoginRow:
-        """Store a newer login of a user; what a session has added to the one before stays, if that stands."""
+        """Store a newer login of a user. If the login before still stands and has a later expiry, that is kept."""
         expires_at, logins = grant.expires_at, 1
         if before is not None and self.stands(before, now):
             expires_at = max(expires_at, before.expires_at)
@@ -87,46 +89,62 @@ class Logins:
         return row
 
     def stands(self, row: LoginRow, at: int) -> bool:
-        """Whether a login has neither run out nor been revoked."""
+        """Whether a login is neither expired nor revoked."""
         return row.expires_at > at and not self._times.end(row)
 
     def grant_by_hand(self, address: str, now: int, expires_at: int) -> Grant:
-        """Enter an administrator's grant; it stands above every revocation made so far."""
+        """Enter an administrator's grant. No revocation made so far ends it."""
         login_at = max(now, self._times.latest_at(address, "") + 1)
         made = Grant(address, "", login_at, max(expires_at, login_at + 1), "by-hand")
         self._rows.store(row_of(made), self._rows.get(login_key(address, "")))
         self._published.recompute(address, now)
         return made
 
-    def judge_again(self, fingerprint: str, judge: Callable[[LoginRow, bool], tuple[int, int]], now: int) -> int:
-        """End the logins that policy would not grant any more, if its fingerprint is not the one of the last time.
+    def judge_again(
+        self, judge: Callable[[LightRow, bool], tuple[int, int]], now: int, after: bytes = b"", at_most: int = 0
+    ) -> tuple[int, bytes]:
+        """End the logins that policy would not grant any more; returns how many, and where to go on.
 
-        judge: of a login, and whether it has an open session, how long it may stand by the limits that are in force
-        (epoch seconds, 0 if they would not grant it), and its lifetime. Returns how many logins ended. LIMIT: reads all
-        logins once.
+        judge: takes a login and whether it has an open session; returns the expiry by these limits (epoch seconds, 0 if
+        they would not grant it) and the lifetime. after: the key after which to begin. at_most: how many logins to
+        look at, 0 for all; one that changes counts as CHANGE. It stops after an address, and where to go on is after
+        this key, b"" if all are done.
         """
-        if self._meta.limits_are(fingerprint):
-            return 0
-        shorter: list[tuple[LoginRow, int, int]] = []
-        addresses = {shared.address for shared in self._shared.all()}
-        for address, rows in groupby(self._rows.of(), key=attrgetter("address")):
-            users = 0
-            for row in rows:
-                expires_at, lifetime_seconds = judge(row, self._rows.held(row))
-                if expires_at < row.expires_at or expires_at <= now or lifetime_seconds < row.lifetime_seconds:
-                    shorter.append((row, expires_at, lifetime_seconds))
-                users += row.logins if row.expires_at > now else 0
-            if 0 < self._rules.shared_users < users:
-                addresses.add(address)
-        addresses.update(self._shorten(shorter, now))
+        changed: list[tuple[bytes, int, int]] = []
+        address, users, addresses, last = b"", 0, set[str](), b""
+        most, enough = self._rules.shared_users or sys.maxsize, at_most or sys.maxsize
+        for seen, (key, value, held) in enumerate(self._rows.with_sessions(after)):
+            if seen + CHANGE * len(changed) >= enough and not key.startswith(last[: last.index(b"\0") + 1]):
+                break
+            last = key
+            row = client, _user, _login_at, stood_until, lifetime, logins, _line, _method = light_row(key, value)
+            if stood_until <= now and not held:  # nothing of it stands
+                continue
+            expires_at, lifetime_seconds = judge(row, held)
+            if expires_at < stood_until or expires_at <= now or lifetime_seconds < lifetime:
+                changed.append((key, expires_at, lifetime_seconds))
+            if client != address:
+                address, users = client, 0
+            users += logins if stood_until > now else 0
+            if users > most:
+                addresses.add(address.decode("ascii"))
+        else:
+            addresses.update(shared.address for shared in self._shared.all())
+            last = b""
+        ended = self._shorten(changed, addresses, now)
         self._published.recompute_all(addresses, now)
-        return sum(row.expires_at > now >= expires_at for row, expires_at, _lifetime in shorter)
+        return ended, last
 
-    def _shorten(self, shorter: list[tuple[LoginRow, int, int]], now: int) -> set[str]:
-        """Let logins end earlier, and their sessions; returns their addresses."""
-        addresses = set()
-        for row, expires_at, lifetime_seconds in shorter:
-            key = login_key(row.address, row.user)
+    def _shorten(self, changed: list[tuple[bytes, int, int]], addresses: set[str], now: int) -> int:
+        """Let logins and their sessions end earlier; returns how many logins ended.
+
+        addresses: those of the logins are added.
+        """
+        ended = 0
+        for key, expires_at, lifetime_seconds in changed:
+            row = self._rows.get(key)
+            assert row is not None
+            ended += row.expires_at > now >= expires_at
             if expires_at <= now:
                 self._sessions.forget_held(key)
             else:
@@ -135,4 +153,4 @@ class Logins:
                 shortened = min(row.lifetime_seconds, lifetime_seconds) if row.user else row.lifetime_seconds
                 self._rows.store(row._replace(expires_at=max(expires_at, now), lifetime_seconds=shortened), row)
                 addresses.add(row.address)
-        return addresses
+        return ended

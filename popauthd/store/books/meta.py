@@ -1,4 +1,4 @@
-"""What the books know beside logins: times, the clock, this machine's addresses, silences. Database `meta`."""
+"""What the books know besides logins: times, the clock, this machine's addresses, silences. Database `meta`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from popauthd.store.books.transaction import Transaction
 
 
 class Meta:
-    """Times that are noted on the way are written down by `finish`, the last step of a transaction.
+    """Collects times during a transaction. `finish`, its last step, writes them down.
 
-    latest_at: the latest moment that the books know of: no clock that was right since stood before it.
-    latest_stamp: the latest stamp of a login that the books have known; set back with the clock.
-    furthest_stamp: the same as the log has it, however the clock was set since.
+    latest_at: the latest time that the books know of. A right clock cannot show an earlier time.
+    latest_stamp: the latest stamp of any login that the books have known. If the clock is set back, so is this.
+    furthest_stamp: the same stamp as the log has it. It is never set back.
     """
 
     def __init__(self, transaction: Transaction) -> None:
@@ -25,7 +25,7 @@ class Meta:
         return int(self._transaction.get("meta", name) or 0)
 
     def note_time(self, at: int) -> None:
-        """Note that the wall clock has been seen to stand at `at`, or that something is known of that time."""
+        """Note a time that the wall clock has shown, or that something known carries."""
         self.latest_at = max(self.latest_at, at)
 
     def note_login(self, at: int, stamped_at: int) -> None:
@@ -39,14 +39,14 @@ class Meta:
         self.latest_at, self.latest_stamp = now, self.latest_stamp - seconds
 
     def finish(self) -> None:
-        """Write down what was noted."""
+        """Write down the times that were noted."""
         noted = ((b"latest", self.latest_at), (b"stamped", self.latest_stamp), (b"furthest", self.furthest_stamp))
         for name, at in noted:
             if at != self._number(name):
                 self._transaction.put("meta", name, b"%d" % at)
 
     def clock(self) -> tuple[str, int] | None:
-        """The boot id and the offset (wall clock minus boot clock, seconds) that the times belong to."""
+        """The boot id and clock offset (wall clock minus boot clock, seconds) with which the times were noted."""
         value = self._transaction.get("meta", b"clock")
         if value is None:
             return None
@@ -54,7 +54,7 @@ class Meta:
         return boot_id, int(offset)
 
     def set_clock(self, boot_id: str, offset: int) -> None:
-        """Note the boot and the clock offset that the times belong to."""
+        """Note the boot id and the clock offset of now."""
         self._transaction.put("meta", b"clock", f"{boot_id} {offset}".encode("ascii"))
 
     def own_addresses(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Meta:
         self._transaction.put("meta", b"silence\0" + source.encode(), b"%d" % seconds)
 
     def last_logged_end_at(self) -> int:
-        """When the log last told of the end of a session whose login it told of; 0 for never."""
+        """When the log last told of the end of a session whose login was known; 0 for never."""
         return self._number(b"ends")
 
     def set_last_logged_end_at(self, at: int) -> None:
@@ -82,16 +82,17 @@ class Meta:
         self._transaction.put("meta", b"ends", b"%d" % at)
 
     def limits_are(self, fingerprint: str) -> bool:
-        """Whether what stands was judged by these limits; they are noted."""
-        if self._transaction.get("meta", b"limits") == fingerprint.encode("ascii"):
-            return True
+        """Whether the stored logins were judged by these limits."""
+        return self._transaction.get("meta", b"limits") == fingerprint.encode("ascii")
+
+    def set_limits(self, fingerprint: str) -> None:
+        """Note that the stored logins were judged by these limits."""
         self._transaction.put("meta", b"limits", fingerprint.encode("ascii"))
-        return False
 
     def judged_by_an_older_version(self, asked: str) -> bool:
-        """Whether logins of older books, of which less is known, still count as good.
+        """Whether logins from older books, of which less is known, still count as granted.
 
-        asked: what the limits ask of a login's line. They do until that is another than when it was first given here.
+        asked: what the limits ask of a login's line. It is noted at the first call; they count until it changes.
         """
         first = self._transaction.get("meta", b"unjudged")
         if first == b"1":

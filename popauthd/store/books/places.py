@@ -1,4 +1,4 @@
-"""The place in each log, saved with what was learnt up to it. Database `places`."""
+"""The place in each log: how far it has been read. Database `places`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from popauthd.store.books.transaction import Transaction
 
 
 class Places:
-    """A place is the source's own bytes; only the source can read it."""
+    """The saved places. A place is bytes that only its source understands."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
@@ -16,5 +16,5 @@ class Places:
         return self._transaction.get("places", source.encode())
 
     def set(self, source: str, place: bytes) -> None:
-        """Save the place in a log, in the transaction with what was learnt up to it."""
+        """Save the place in a log, in the same transaction as what was learnt up to it."""
         self._transaction.put("places", source.encode(), place)

@@ -1,14 +1,15 @@
 """What the relay map must hold: which addresses may relay, and until when. Databases `published` and `due`.
 
-An address may relay while a login on it is newer than every revocation that applies and its expiry lies ahead, unless
-it is shared.
+An address may relay while a login from it has not expired and is newer than every revocation that applies to it,
+unless the address is shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from popauthd.address import keys
+from popauthd.store.block import Block
 from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.meta import Meta
 from popauthd.store.books.revocation_times import RevocationTimes
@@ -18,14 +19,15 @@ from popauthd.store.books.shared import SharedAddresses
 from popauthd.store.books.transaction import Transaction
 
 EXPIRED_AT_MOST = 200  # expired logins that are kept for an address when its users are counted
-SWEEP_AT_MOST = 5000  # entries a transaction, so that one sweep never holds up reading for long
+AFTER_ALL = b"\xff"  # no key begins so
+SWEEP_AT_MOST = 5000  # entries in a transaction, so that one sweep never delays the reading of logs for long
 
 
 class Published:
-    """Keeps what is published in line with the logins of each address.
+    """Publishes for each address what follows from its logins.
 
-    `changes` collects what the relay map must be told: address -> expiry, or None to take it out. If `cleared`,
-    everything else is taken out before.
+    `changes` collects the changes for the relay map: address -> expiry, or None to take the address out. If `cleared`
+    is set, the map must be emptied first.
     """
 
     def __init__(
@@ -51,22 +53,41 @@ class Published:
         for key, value in self._transaction.scan("published"):
             yield key.decode("ascii"), int(value)
 
-    def host_list(self) -> Iterator[tuple[str, int]]:
-        """What `all` gives, in an order for a reader that takes the first line that fits.
+    def blocks(self) -> Iterator[Block]:
+        """The same as `all`, many at once, as they are stored."""
+        return self._transaction.blocks("published")
 
-        Networks come last, and an address in one of them has the later of the two expiries.
+    def host_list(self) -> Iterator[Block]:
+        """The same as `blocks`, in an order for Exim, which takes the first line that fits.
+
+        Networks come last. An address within one of them gets the later of the two expiries.
         """
-        networks = []
-        for key, expires_at in self.all():
-            if ":" not in key:  # most of them, and there may be a million
-                yield key, expires_at
-            elif key.endswith("/64"):
-                networks.append(key)
-            else:
-                others = (self.expiry(other) or 0 for other in keys(key)[1:])
-                yield key, max(expires_at, *others, 0)
-        for key in networks:
-            yield key, self.expiry(key) or 0
+        return (rows for _begin, rows in self.host_pieces())
+
+    def host_pieces(self) -> Iterator[tuple[bytes, Block]]:
+        """The pieces of the host list, each with the key that it begins at; see `host_piece`."""
+        networks: list[tuple[bytes, bytes]] = []
+        for block in self.blocks():
+            if b":" not in b"".join([key for key, _value in block]):  # most of them, and there may be a million
+                yield block[0][0], block
+                continue
+            networks += [row for row in block if row[0].endswith(b"/64")]
+            yield block[0][0], self._hosts(block)
+        yield AFTER_ALL, networks
+
+    def host_piece(self, begin: bytes, end: bytes) -> Block:
+        """A piece of the host list as it is now. It has no networks: the last piece has them all."""
+        return self._hosts(self._transaction.between("published", begin, end))
+
+    def _hosts(self, block: Block) -> Block:
+        return [self._with_network(*row) for row in block if not row[0].endswith(b"/64")]
+
+    def _with_network(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
+        """An address with the later expiry of its own and its network's."""
+        if b":" not in key:
+            return key, value
+        others = (self._transaction.get("published", other.encode("ascii")) for other in keys(key.decode("ascii"))[1:])
+        return key, max((value, *filter(None, others)), key=int)
 
     def expiry(self, address: str) -> int | None:
         """The published expiry of an address."""
@@ -74,15 +95,15 @@ class Published:
         return None if value is None else int(value)
 
     def count(self) -> int:
-        """How many addresses may relay, those included that have run out since the last sweep."""
+        """How many addresses may relay, including those that have expired since the last sweep."""
         return self._transaction.count("published")
 
     def anything_due(self, now: int) -> bool:
-        """Whether an address has run out and must be taken out of the map."""
+        """Whether any address has expired and must be taken out of the map."""
         return self._transaction.any_due("due", now)
 
     def change(self, address: str, before: int | None, expires_at: int | None) -> None:
-        """Publish an expiry, or None, in the place of the one `before`."""
+        """Publish an expiry, or None for no longer, in the place of the expiry `before`."""
         if before == expires_at:
             return
         key = address.encode("ascii")
@@ -95,8 +116,13 @@ class Published:
             self._transaction.put("due", when(expires_at, key), b"")
         self.changes[address] = expires_at
 
+    def publish_all(self) -> None:
+        """Have this transaction publish everything anew at its end, whatever was published before."""
+        self.cleared = True
+        self.changes.update(self.all())
+
     def clear(self) -> int:
-        """Publish nothing any more; returns how many addresses could relay."""
+        """Publish nothing any more; returns how many addresses could relay until now."""
         closed = self.count()
         self._transaction.empty("published", "due", "shared")
         self.changes.clear()
@@ -104,9 +130,9 @@ class Published:
         return closed
 
     def stand(self, address: str, expires_at: int, now: int, *, anew: bool) -> str:
-        """Publish that a login of an address stands until `expires_at`; "" or the reason why it opens nothing.
+        """Publish that a login from an address stands until `expires_at`; returns "", or why the address may not relay.
 
-        anew: it did not stand before, so the users of the address must be counted.
+        anew: this login did not stand before, so the users of the address must be counted again.
         """
         before = self.expiry(address)
         if anew and self._rules.shared_users and before is not None:
@@ -118,8 +144,21 @@ class Published:
             self.change(address, before, expires_at)
         return ""
 
+    def raise_to(
+        self, expiries: Mapping[bytes, int], known: Mapping[bytes, bytes], due: list[tuple[bytes, bytes]]
+    ) -> None:
+        """Publish for addresses, none of them shared, that they stand until then: longer than before.
+
+        expiries, known: by the key of an address. known: what is stored of those that are published. due: the entries
+        of these expiries, in order.
+        """
+        self._transaction.delete_many("due", [when(int(known[key]), key) for key in expiries if key in known])
+        self._transaction.put_many("published", [(key, b"%d" % at) for key, at in expiries.items()])
+        self._transaction.put_many("due", due)
+        self.changes.update(zip(map(bytes.decode, expiries), expiries.values(), strict=True))
+
     def recompute(self, address: str, now: int) -> None:
-        """Publish what follows from all logins of an address that stand at `now`."""
+        """Publish what follows from all logins from an address that stand at `now`."""
         standing: list[LoginRow] = []
         expired: list[LoginRow] = []
         for row in self._rows.of(address):
@@ -132,17 +171,17 @@ class Published:
                 self._rows.remove(row)
         users = [row.expires_at for row in standing if row.user for _ in range(row.logins)]
         if self._shared.count_users(address, users, now):
-            standing = [row for row in standing if not row.user]  # an administrator's own word stays
+            standing = [row for row in standing if not row.user]  # an administrator's grant by hand stays
         expires_at = max((row.expires_at for row in standing), default=None)
         self.change(address, self.expiry(address), expires_at)
 
     def recompute_all(self, addresses: Iterable[str], now: int) -> None:
-        """The same for several addresses."""
+        """Do the same for several addresses."""
         for address in addresses:
             self.recompute(address, now)
 
     def sweep(self, now: int) -> int:
-        """Take out what has run out, at most SWEEP_AT_MOST entries; returns how many were."""
+        """Take out expired addresses, at most SWEEP_AT_MOST of them; returns how many were taken out."""
         self._meta.note_time(now)
         due = self._transaction.due("due", now, SWEEP_AT_MOST)
         for key in due:

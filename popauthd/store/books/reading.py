@@ -1,4 +1,4 @@
-"""Questions to the books, by parts, within one LMDB transaction."""
+"""The parts of the books that answer questions, within one LMDB transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from popauthd.store.books.transaction import Transaction
 
 
 class Reading:
-    """The parts of the books as they can be asked. Only `Writing` changes them."""
+    """The parts of the books, for questions. Only `Writing` changes anything."""
 
     def __init__(self, transaction: Transaction, rules: Rules) -> None:
         self.transaction = transaction

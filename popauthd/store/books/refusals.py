@@ -23,7 +23,7 @@ class Refusals:
         return Refusal(reason.decode("ascii"), int(at), address, user.decode("utf-8", "backslashreplace"))
 
     def remember(self, refusal: Refusal) -> None:
-        """Remember the latest refusal for an address; one without address or time explains nothing."""
+        """Remember the latest refusal of an address. A refusal without address or time is not remembered."""
         if refusal.address and refusal.at is not None:
             facts = f"{refusal.at} {refusal.reason}".encode("ascii")
             user = refusal.user.encode("utf-8", "backslashreplace")[:USER_BYTES]
@@ -31,5 +31,5 @@ class Refusals:
 
 
 def is_before(value: bytes, at: int) -> bool:
-    """Whether a refusal was remembered before that time."""
+    """Whether a refusal is of an earlier time than `at`."""
     return int(value.split(b" ", 1)[0]) < at

@@ -1,15 +1,15 @@
-"""Revocations outlive the books: each is also a line of JSON in a file of its own, as no log can give it back.
+"""The file of revocations, which outlives the books: no log could give a revocation back.
 
-A line names whom (`address`, `network`, `user`, `everybody`), when (`revoked_at`) and, where a login that was ended
-was stamped later than that, by how much (`ahead_seconds`). `user_sha256` stands for a name too long for the books, and
-`user_cut` and `user_whole` for names that share a beginning with one that was cut. The file is private (0600),
-written to disk before a revocation is answered, and made shorter by a rename now and then. An administrator may add
-lines: an address may be written in any way, and a user in upper or lower case.
+Each revocation is a line of JSON. It says who was revoked (`address`, `network`, `user` or `everybody`) and when
+(`revoked_at`). If a login that it ended was stamped later than that, `ahead_seconds` says by how much. `user_sha256`
+stands for a user name that is too long for the books; `user_cut` and `user_whole` stand for user names that begin like
+a name that was cut. The file is private (0600). A revocation is synced to disk before it is answered, and now and then
+the file is written anew without old lines. An administrator may add lines, with an address in any spelling and a user
+in upper or lower case.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ from popauthd.policy.user_list import lower
 FILE_MODE = 0o600
 USER_BYTES = 200  # LMDB keys hold 511 bytes; a longer name is known by its digest
 LINE_BYTES = 4096
-FILE_BYTES = 256 << 20  # more than that is not ours
+FILE_BYTES = 256 << 20  # popauthd itself never writes so much
 
 
 class RevocationRecord(NamedTuple):
-    """Logins that `key` (see rows.py) names end if they began at or before `at`, epoch seconds.
+    """A revocation: it ends the logins that `key` names (see rows.py) and that began at or before `at`, epoch seconds.
 
-    ahead_seconds: how much later than `at` the latest of them was stamped.
+    ahead_seconds: how much later than `at` the latest of these logins was stamped.
     """
 
     key: bytes
@@ -41,9 +41,9 @@ class RevocationRecord(NamedTuple):
 
 
 class RevocationFile:
-    """The file at `path`. `trouble` says why it does not hold everything, or is "".
+    """The file at `path`. `trouble`: why it does not hold every revocation; "" if it does.
 
-    `lines` is how long it is, `needed` how long it was when it was last written anew.
+    `lines`: the number of its lines. `needed`: the number of lines when it was last written anew.
     """
 
     def __init__(self, path: str) -> None:
@@ -53,7 +53,7 @@ class RevocationFile:
         self._left: Mark | None = None  # as we left it
 
     def touched(self) -> str:
-        """What somebody else did to the file since, as an administrator is told; "" for nothing."""
+        """What somebody else did to the file since we last used it, in words for the administrator; "" for nothing."""
         now = file_marks.at(self.path)
         return "" if now == self._left else file_marks.difference(self._left, now)
 
@@ -61,7 +61,7 @@ class RevocationFile:
         """The latest revocation of each key, and how many lines could not be read. Raises StoreError."""
         found: dict[bytes, RevocationRecord] = {}
         *lines, rest = self._read().split(b"\n")
-        bad = int(rest != b"")  # torn: what is added to it would be lost as well
+        bad = int(rest != b"")  # a torn line: what we append to it would be lost as well
         self.lines, self._left = len(lines), file_marks.at(self.path)
         for line in [*lines, rest]:
             revocation = _read(line)
@@ -97,7 +97,7 @@ class RevocationFile:
             self._failed(error)
 
     def write(self, revocations: Sequence[RevocationRecord]) -> None:
-        """Make the file hold exactly these. On failure the old file stays, and `trouble` is set."""
+        """Make the file hold exactly these revocations. On failure the old file stays, and `trouble` is set."""
         fresh = Path(f"{self.path}.new")
         try:
             fresh.unlink(missing_ok=True)
@@ -121,14 +121,14 @@ class RevocationFile:
 
 
 def later(known: RevocationRecord | None, other: RevocationRecord) -> RevocationRecord:
-    """What two revocations of the same key come to."""
+    """One revocation that does the same as two revocations of one key."""
     if known is None:
         return other
     at = max(known.at, other.at)
     return RevocationRecord(other.key, at, max(known.at + known.ahead_seconds, other.at + other.ahead_seconds) - at)
 
 
-# The first two bytes of a key, the name of the field, and the bytes that follow as the text of the field.
+# The first two bytes of a key, and the field's name in JSON. The rest of the key is the text of the field.
 _KINDS = {b"a\0": "address", b"u\0": "user", b"c\0": "user_cut", b"w\0": "user_whole", b"n\0": "network"}
 _DIGEST = b"u\0\0"
 
@@ -147,7 +147,7 @@ def _line(revocation: RevocationRecord) -> bytes:
 
 
 def _read(line: bytes) -> RevocationRecord | None:
-    """A line as a revocation, or None if it is not one."""
+    """The revocation on a line, or None if the line is not valid."""
     if len(line) > LINE_BYTES:
         return None
     try:
@@ -174,7 +174,11 @@ def _key(fields: dict[str, Any]) -> bytes:
 
 def _user(text: str) -> bytes:
     name = lower(text).encode("utf-8", "surrogateescape")
-    return name if len(name) <= USER_BYTES else b"\0" + hashlib.sha256(name).digest()
+    if len(name) <= USER_BYTES:
+        return name
+    from hashlib import sha256  # as in rows.py
+
+    return b"\0" + sha256(name).digest()
 
 
 def _address(text: str) -> bytes:

@@ -1,16 +1,17 @@
-"""Asking what is revoked, and merging the times of revocations by maximum. Database `revocations`."""
+"""The times of revocations: what is revoked, and merging two times by maximum. Database `revocations`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from popauthd.model import Grant
 from popauthd.store.books.revocation_file import RevocationRecord, later
-from popauthd.store.books.rows import LoginRow, Times, applying, read_times
+from popauthd.store.books.rows import LoginRow, Times, applying, applying_to, read_times
 from popauthd.store.books.transaction import Transaction
 
-REMEMBERED_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: nothing older can grant
-CATCH_UP_SECONDS = 60  # within which logs are read again for new books
+REMEMBERED_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: no older login can grant
+CATCH_UP_SECONDS = 60  # new books have read the logs again within this time
 
 
 class RevocationTimes:
@@ -23,15 +24,26 @@ class RevocationTimes:
         """The latest revocation that applies to a login of `user` from `address`; 0 if there is none."""
         return max((times.at for times in self._applying(address, user)), default=0)
 
+    def until(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """For the keys of logins (see rows.applying_to) to which a revocation applies: it ends no login that is later.
+
+        Neither by its time nor by its stamp, and whether the books know it or not.
+        """
+        found = {key: applying_to(key) for key in keys}
+        stored = self._transaction.get_many("revocations", set(chain.from_iterable(found.values())))
+        latest = {key: max(read_times(value)) for key, value in stored.items()}
+        times = ((key, [latest[one] for one in applying if one in latest]) for key, applying in found.items())
+        return {key: max(some) for key, some in times if some}
+
     def end(self, row: LoginRow) -> bool:
-        """Whether a login that is known has been revoked."""
+        """Whether a login that the books know has been revoked."""
         return row.login_at <= self.latest_at(row.address, row.user)
 
     def end_unknown(self, grant: Grant, now: int) -> bool:
-        """Whether a revocation applies to a login that is not known yet.
+        """Whether a revocation applies to a login that the books do not know yet.
 
-        A stamp that lies ahead of the wall clock may be an old one, as the clock may have been set back: it must be
-        later than everything that was revoked.
+        If a login's stamp lies ahead of the wall clock, the clock may have been set back and the login may be old. So
+        its stamp must be later than the revocation by the clock of that time.
         """
         return any(
             grant.login_at <= times.at
@@ -47,25 +59,25 @@ class RevocationTimes:
                     yield read_times(value)
 
     def all(self) -> Iterator[RevocationRecord]:
-        """Every revocation, by the clock of the time when it was made."""
+        """Every revocation, with its time by the clock of the day when it was made."""
         for key, value in self._transaction.scan("revocations"):
             times = read_times(value)
             yield RevocationRecord(key, times.first_at, times.ahead_seconds)
 
     def merge(self, record: RevocationRecord) -> bool:
-        """Enter a revocation that may be known already: the latest counts; True if it was not known.
+        """Enter a revocation that may be known already. The latest one counts; True if it was not known.
 
-        The books are new then, or an older copy, or it was made elsewhere: they may not know what it ended, and no
-        login counts that may be one of these. What is published stays as it is.
+        If it was not known, the books are new or an older copy, or it was made elsewhere. So they may not know the
+        logins that it ended, and no login counts that may be one of them. What is published is not changed here.
         """
         known = read_times(self._transaction.get("revocations", record.key))
-        if record.at <= known.first_at:  # the clock may have been set back since
+        if record.at <= known.first_at:  # compared by first_at, as the clock may have been set back since
             return False
         self._put(record, known, at=record.at, strict=True)
         return True
 
     def enter(self, record: RevocationRecord, at: int, *, strict: bool) -> None:
-        """Enter a revocation that ends what is known at or before `at`; strict: and what may not be known yet."""
+        """Enter a revocation that ends logins at or before `at`. strict: also logins that are not known yet."""
         known = read_times(self._transaction.get("revocations", record.key))
         self._put(record, known, at=at, strict=strict)
 
@@ -77,11 +89,11 @@ class RevocationTimes:
             self._transaction.put("revocations", record.key, times.value())
 
     def settle(self, now: int, future_seconds: int = 120) -> None:
-        """Bring revocations in line with the wall clock, when it may have been set.
+        """Adjust the revocations to the wall clock, when it may have been set.
 
-        None may lie ahead of it, or nobody could log in again. One that did, and does no more, counts as made when
-        it was made: what is read of that time must not open it. future_seconds: how far ahead of the clock a login
-        may be stamped; what is stamped further is refused by that.
+        A revocation must not lie ahead of the clock, or nobody could log in again. If it once did and no longer does,
+        it gets back the time when it was made, so that old logins of that time stay revoked. future_seconds: how far
+        ahead of the clock a login may be stamped; policy refuses logins that are stamped further ahead.
         """
         for key, value in list(self._transaction.scan("revocations")):
             times = read_times(value)
@@ -92,7 +104,7 @@ class RevocationTimes:
                 self._transaction.put("revocations", key, settled.value())
 
     def move(self, seconds: int, now: int) -> None:
-        """The wall clock was set back by `seconds`, to `now`."""
+        """Move the revocations after the wall clock was set back by `seconds`, to `now`."""
         for key, value in list(self._transaction.scan("revocations")):
             times = read_times(value)
             if max(times.at, times.stamped_until) > now:
@@ -102,5 +114,5 @@ class RevocationTimes:
 
 
 def is_over(value: bytes, now: int) -> bool:
-    """Whether a revocation is so old that no login it could end can grant any more."""
+    """Whether a revocation is so old that every login that it ended has expired anyway."""
     return max(read_times(value)[:2]) < now - REMEMBERED_SECONDS

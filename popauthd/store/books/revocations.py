@@ -1,8 +1,8 @@
-"""Entering revocations: whom they end, and what is then published.
+"""Enters revocations: which logins they end, and what is published afterwards.
 
-A revocation that is made here ends whatever stands, at once: its time is now or, if that is later, the effective time
-of the latest login that it must end. One that was made elsewhere ends what was at or before its own time. The latest
-revocation of each key counts, so the same one may come twice, late, or after a newer one.
+A revocation that is made here ends every login that stands, at once. Its time is now, or the effective time of the
+latest login that it must end if that is later. A revocation that was made elsewhere ends the logins at or before its
+own time. Of each key the latest revocation counts, so the same one may come twice, late, or after a newer one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from popauthd.store.books.meta import Meta
 from popauthd.store.books.published import Published
 from popauthd.store.books.revocation_file import RevocationRecord
 from popauthd.store.books.revocation_times import RevocationTimes
-from popauthd.store.books.rows import LoginRow, address_revocation, site_revocation, user_revocations
+from popauthd.store.books.rows import EVERYBODY, LoginRow, address_revocation, site_revocation, user_revocations
 
 
 class Revocations:
-    """`made` collects the revocations that were entered, for their file.
+    """Enters revocations. `made` collects them, for their file.
 
-    unread_seconds: so far ahead of the clock may lines be stamped that are not read yet; what is revoked then ends
-    their logins too. 0: every line is read.
+    unread_seconds: how far ahead of the clock lines may be stamped that have not been read yet; a revocation ends
+    their logins too. 0 if every line has been read.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Revocations:
         return self._times.all()
 
     def enter(self, revocation: Revocation, now: int) -> int:
-        """Enter a revocation; returns how many addresses could relay until then."""
+        """Enter a revocation; returns how many addresses it has closed."""
         if not revocation.made_here:
             return self._enter_at(revocation, now)
         if revocation.user:
@@ -68,7 +68,7 @@ class Revocations:
         return sum(self._published.expiry(address) is None for address in stood)
 
     def _rows_of(self, revocation: Revocation) -> Iterable[LoginRow]:
-        """The logins that are known and that a revocation may end."""
+        """The known logins that a revocation may end."""
         if revocation.user:
             return self._rows.of_user(revocation.user)
         if not revocation.address:
@@ -81,8 +81,8 @@ class Revocations:
     def revoke_address(self, address: str, now: int, *, inside: bool = False) -> bool:
         """Revoke every login from an address up to now; True if it could relay until then.
 
-        inside: it is a /64, and logins of the addresses in it that are read later are revoked as well. Those that are
-        known must be revoked one by one.
+        inside: `address` is a /64, and logins from addresses within it that are read later are revoked as well. The
+        addresses within it whose logins are known must be revoked one by one.
         """
         stood = self._published.expiry(address) is not None
         keys = [address_revocation(address), *([site_revocation(address)] if inside else [])]
@@ -93,8 +93,8 @@ class Revocations:
     def revoke_user(self, user: str, now: int) -> int:
         """Revoke every login of a user up to now, leaving other users' logins from the same addresses.
 
-        A name that was cut stands for every user that it may have been. Returns the number of addresses that
-        this user had opened.
+        A user name that was cut stands for every user that it may have been. Returns the number of addresses from
+        which a login of this user stood.
         """
         rows = list(self._rows.of_user(user))
         opened = {row.address for row in rows if self._logins.stands(row, now)}
@@ -105,18 +105,18 @@ class Revocations:
     def revoke_all(self, now: int) -> int:
         """Revoke every login up to now; returns the number of addresses that could relay."""
         at = max(now, self._meta.latest_at)
-        self._enter(b"*", at, max(0, self._meta.latest_stamp - at))
+        self._enter(EVERYBODY, at, max(0, self._meta.latest_stamp - at))
         return self._published.clear()
 
     def _end(self, keys: list[bytes], rows: list[LoginRow], now: int) -> None:
-        """Enter a revocation. Its time is now or, if that is later, the time of the latest login that it must end."""
+        """Enter a revocation. Its time is now, or the time of the latest login that it must end if that is later."""
         at = max([now, *(row.login_at for row in rows)])
         ahead_seconds = max([0, *(row.stamped_at - at for row in rows)])
         for key in keys:
             self._enter(key, at, ahead_seconds)
 
     def _enter(self, key: bytes, at: int, ahead_seconds: int) -> None:
-        """Enter a new revocation. If the clock was set back, what it ends bears the stamps of the time before that."""
+        """Enter a new revocation. If the clock was set back, the logins that it ends may have later stamps than now."""
         record = RevocationRecord(key, at, max(ahead_seconds, self.unread_seconds))
         if self._meta.furthest_stamp > max(at, self._meta.latest_stamp):
             record = RevocationRecord(key, self._meta.furthest_stamp)
@@ -124,13 +124,21 @@ class Revocations:
         self.made.append(record)
 
     def merge(self, record: RevocationRecord) -> bool:
-        """Enter a revocation of the file that may be known already; True if it was not. See `close`."""
+        """Enter a revocation from the file, which may be known already; True if it was not. `close` must follow."""
         return self._times.merge(record)
 
-    def close(self, now: int) -> None:
-        """Publish no longer what a revocation ends that the books did not know when it was made."""
-        for address in [address for address, _expiry in self._published.all()]:
-            if any(self._times.end(row) for row in self._rows.of(address)):
+    def close(self, records: Iterable[RevocationRecord], now: int) -> None:
+        """Take out the addresses whose logins these merged revocations have ended."""
+        concerned: set[str] = set()
+        for record in records:
+            if record.key == EVERYBODY and record.at > self._meta.latest_at:
+                self._published.clear()
+                return
+            found = self._rows.concerned(record.key)
+            concerned.update(key.partition(b"\0")[0].decode("ascii") for key in found)
+        for address in concerned:
+            stands = self._published.expiry(address) is not None
+            if stands and any(self._times.end(row) for row in self._rows.of(address)):
                 self._published.recompute(address, now)
 
 
@@ -138,11 +146,11 @@ def _keys_of(revocation: Revocation) -> list[bytes]:
     if revocation.user:
         return user_revocations(revocation.user)
     if not revocation.address:
-        return [b"*"]
+        return [EVERYBODY]
     inside = [site_revocation(revocation.address)] if revocation.address.endswith("/64") else []
     return [*(address_revocation(key) for key in _address_keys(revocation.address)), *inside]
 
 
 def _address_keys(address: str) -> Sequence[str]:
-    """The keys that a revocation of an address, or of a /64, is about."""
+    """The keys that a revocation of an address, or of a /64, ends."""
     return [address] if address.endswith("/64") else address_keys(address)

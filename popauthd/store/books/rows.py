@@ -1,8 +1,8 @@
-"""The shapes of keys and values: a login, a revocation's times, and the keys by which they are found."""
+"""How logins and the times of revocations are stored, and the keys under which they are found."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from popauthd.address import keys
@@ -11,15 +11,18 @@ from popauthd.policy.cut_names import may_be_cut
 from popauthd.policy.user_list import lower
 from popauthd.store.books.revocation_file import USER_BYTES
 
-CUT_BYTES = 64  # fewer bytes than any server leaves of a user name that it cuts
+CUT_BYTES = 64  # every server that cuts user names leaves more bytes than this
+# The kinds of revocations, the first bytes of their keys; see `applying`.
+EVERYBODY, ADDRESS, SITE, USER, CUT, WHOLE = b"*", b"a\0", b"n\0", b"u\0", b"c\0", b"w\0"
+USERS = (USER, CUT, WHOLE)
 
 
 class LoginRow(NamedTuple):
     """The latest login of `user` from `address`; user is "" for an administrator's grant.
 
-    login_at: its effective time; ahead_seconds: how much later its stamp is. lifetime_seconds: what it was
-    granted for, 0 if that is not known. protocol, method, tls: as the log told them, "" if not known.
-    logins: how many logins in a row it stands for, which is what a user name that was cut counts as.
+    login_at: its effective time. ahead_seconds: how much later its stamp is. lifetime_seconds: the lifetime it was
+    granted for; 0 if that is not known. protocol, method, tls: as the log told them; "" or False if not known.
+    logins: how many logins in a row the row stands for. A user name that was cut counts as so many users.
     """
 
     address: str
@@ -36,7 +39,7 @@ class LoginRow(NamedTuple):
 
     @property
     def stamped_at(self) -> int:
-        """The login's own stamp, which tells it from others of the same user and address."""
+        """The login's own stamp. Logins of the same user and address differ in it."""
         return self.login_at + self.ahead_seconds
 
 
@@ -60,12 +63,12 @@ def login_key(address: str, user: str) -> bytes:
     """The key of a login; a user name too long for a key is replaced by its digest."""
     name = user.encode("utf-8", "backslashreplace")
     if len(name) > USER_BYTES:
-        name = b"\0" + hashlib.sha256(name).digest()
+        name = b"\0" + _sha256(name)
     return address.encode("ascii") + b"\0" + name
 
 
 def when(at: int, rest: bytes) -> bytes:
-    """The key of something that is due at `at`, epoch seconds; such keys are in the order of time."""
+    """The key of an entry that is due at `at`, epoch seconds. LMDB keeps such keys in the order of time."""
     return at.to_bytes(8, "big") + rest
 
 
@@ -88,55 +91,116 @@ def login_row(key: bytes, value: bytes) -> LoginRow:
     )
 
 
+# What judging asks of a login as it is stored: address, user, login_at, expires_at, lifetime_seconds, logins, and what
+# its log line told (see told_by). A plain tuple: there may be a million, and a named one takes as long as all the rest.
+LightRow = tuple[bytes, bytes, int, int, int, int, bytes, bytes]
+
+
+def light_row(key: bytes, value: bytes) -> LightRow:
+    """A login that may not matter; `login_row` takes three times as long."""
+    facts, method, user = value.split(b"\0", 2)
+    login_at, expires_at, lifetime, _ahead, logins, line = facts.split(b" ", 5)
+    address, _, _ = key.partition(b"\0")
+    return address, user, int(login_at), int(expires_at), int(lifetime), int(logins), line, method
+
+
+def told_by(line: bytes, method: bytes) -> tuple[str, str, bool]:
+    """Protocol, mechanism, and whether TLS was used; "" for what is not known."""
+    return read_kind(b"%b\0%b\0" % (line, method))[:3]
+
+
 def login_value(row: LoginRow) -> bytes:
     """What is stored: `login_at expires_at lifetime ahead logins tls protocol format` NUL method NUL user."""
-    facts = (row.login_at, row.expires_at, row.lifetime_seconds, row.ahead_seconds, row.logins, int(row.tls))
-    head = " ".join(map(str, facts)) + f" {row.protocol} {row.format}"
-    return "\0".join((head, row.method.replace("\0", ""), row.user)).encode("utf-8", "backslashreplace")
+    numbers = b"%d %d %d %d %d " % (row.login_at, row.expires_at, row.lifetime_seconds, row.ahead_seconds, row.logins)
+    kind = login_kind(row.protocol, row.method, row.tls, row.format)
+    return numbers + kind + row.user.encode("utf-8", "backslashreplace")
+
+
+def login_kind(protocol: str, method: str, tls: bool, format_name: str) -> bytes:
+    """The part of a stored login between its numbers and its user."""
+    plain = method.replace("\0", "")
+    return f"{int(tls)} {protocol} {format_name}\0{plain}\0".encode("utf-8", "backslashreplace")
+
+
+def read_kind(kind: bytes) -> tuple[str, str, bool, str]:
+    """Protocol, method, TLS and format in such a part."""
+    facts, method, _user = kind.split(b"\0", 2)
+    tls, protocol, format_name = facts.decode("ascii").split(" ", 2)
+    return protocol, method.decode("utf-8", "backslashreplace"), tls == "1", format_name
 
 
 def user_index(user: str) -> bytes:
-    """What the keys of the index `users` begin with for a user, and for nobody else but longer names like his.
+    """The first bytes of a user's keys in the index `users`.
 
-    A to Z and a to z are the same here and in revocations, as in the lists of users: servers differ in which they log.
+    Users whose names begin with the same CUT_BYTES bytes share them. Upper and lower case of A to Z are the same here
+    and in revocations, as in the lists of users: servers differ in which of them they log.
     """
-    return hashlib.sha256(_head(user)).digest()[:16]
+    return head_index(_head(user))
+
+
+def head_index(name: bytes) -> bytes:
+    """The same for a user name in lower case, of which the first CUT_BYTES bytes count."""
+    return _sha256(name[:CUT_BYTES])[:16]
+
+
+def indexes_of(keys: Iterable[bytes]) -> list[bytes]:
+    """The same for the users of many logins, given their keys, of which none holds a digest."""
+    from hashlib import sha256  # as below
+
+    return [sha256(key[key.index(0) + 1 :][:CUT_BYTES].lower()).digest()[:16] for key in keys]
 
 
 def address_revocation(address: str) -> bytes:
     """The key of a revocation of one address, or of a /64 that was granted as a whole."""
-    return b"a\0" + address.encode("ascii")
+    return ADDRESS + address.encode("ascii")
 
 
 def user_revocation(user: str) -> bytes:
     """The key of a revocation of a user."""
-    return b"u\0" + login_key("", lower(user))[1:]
+    return USER + login_key("", lower(user))[1:]
 
 
 def site_revocation(address: str) -> bytes:
-    """The key of a revocation of all addresses in a /64, given that or one of them."""
+    """The key of a revocation of all addresses in a /64. address: the /64, or an address in it."""
     site = address if address.endswith("/64") else keys(address)[-1]
-    return b"n\0" + site.encode("ascii")
+    return SITE + site.encode("ascii")
 
 
 def user_revocations(user: str) -> list[bytes]:
-    """The keys to enter when a user is revoked: his own, and those of names that may be his, as one of them was cut."""
+    """The keys to enter when a user is revoked: his own, and those for cut names that may be his."""
     found = [user_revocation(user)]
     if len(head := _head(user)) == CUT_BYTES:
-        found.append(b"c\0" + head)
+        found.append(CUT + head)
         if may_be_cut(user):
-            found.append(b"w\0" + head)
+            found.append(WHOLE + head)
     return found
 
 
 def applying(address: str, user: str) -> list[bytes]:
     """The keys of every revocation that applies to a login."""
-    found = [b"*", address_revocation(address), user_revocation(user)]
+    found = [EVERYBODY, address_revocation(address), user_revocation(user)]
     if len(head := _head(user)) == CUT_BYTES:
-        found.append((b"c\0" if may_be_cut(user) else b"w\0") + head)
+        found.append((CUT if may_be_cut(user) else WHOLE) + head)
     if ":" in address:
         found.append(site_revocation(address))
     return found
+
+
+def applying_to(key: bytes) -> list[bytes]:
+    """The same for the key of a login. The user's name in it is no digest, and was not cut."""
+    address, _, name = key.partition(b"\0")
+    found = [EVERYBODY, ADDRESS + address, USER + name.lower()]
+    if len(name) >= CUT_BYTES:
+        found.append(WHOLE + name[:CUT_BYTES].lower())
+    if b":" in address:
+        found.append(site_revocation(address.decode("ascii")))
+    return found
+
+
+def _sha256(data: bytes) -> bytes:
+    from hashlib import sha256  # OpenSSL is slow to load, and popauthctl seldom needs it
+
+    return sha256(data).digest()
 
 
 def _head(user: str) -> bytes:
@@ -144,11 +208,12 @@ def _head(user: str) -> bytes:
 
 
 class Times(NamedTuple):
-    """A revocation: every login at or before `at` has ended.
+    """The times of a revocation, which ends every login at or before `at`.
 
-    first_at: the same by the clock of the time when it was made, if the wall clock was set back since.
-    ahead_seconds: how much later than that the latest login it ended was stamped; in the file, for new books.
-    stamped_until: no login counts that is stamped so or earlier; for books that do not know what it ended.
+    first_at: the same time by the clock of the day when it was made; the wall clock may have been set back since.
+    ahead_seconds: how much later than first_at the latest login that it ended was stamped. It is kept in the file, for
+    new books. stamped_until: no login with this stamp or an earlier one counts; for books that do not know which logins
+    the revocation ended.
     """
 
     at: int = 0
@@ -157,11 +222,11 @@ class Times(NamedTuple):
     stamped_until: int = 0
 
     def value(self) -> bytes:
-        """As it is stored."""
+        """The bytes that are stored."""
         return b"%d %d %d %d" % self
 
 
 def read_times(value: bytes | None) -> Times:
-    """What is stored of a revocation. Before schema 3 it was the time alone."""
+    """The times from the stored bytes. Before schema 3 only one time was stored."""
     times = [int(part) for part in (value or b"").split()]
     return Times(times[0], times[0]) if len(times) == 1 else Times(*times)

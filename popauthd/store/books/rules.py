@@ -1,4 +1,4 @@
-"""What the books must know of the configuration."""
+"""The settings that the books must know."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The defaults switch everything off.
+    """The settings. By default, all of this is switched off.
 
-    shared_users: more standing users than this make a shared address; 0 for any number.
-    spared: addresses for which that does not count. hold_seconds: how long after its login an open
-    session may keep its address allowed; 0 for the plain rule.
+    shared_users: an address is shared if more users than this stand on it; 0 for any number. spared: whether an
+    address is never counted as shared. hold_seconds: how long after its login an open session may keep its address
+    allowed; 0 if sessions are not held.
     """
 
     shared_users: int = 0

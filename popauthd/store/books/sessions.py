@@ -1,16 +1,16 @@
 """Held sessions: while a session that began with a login is open, its address stays allowed.
 
-A login that has a session id opens it, Dovecot's closing line ends it. While it is open, `renew`
-lifts the login's expiry to a lifetime from now whenever half a lifetime has passed, so a watcher that
-has died lets it run out within one lifetime; never beyond the login plus `hold_seconds`. When it ends,
-the expiry is a lifetime from then.
+A login with a session id opens the session, and Dovecot's closing line ends it. While it is open, `renew` sets the
+login's expiry to a lifetime from now whenever half a lifetime has passed. So if the watcher dies, the grant runs out
+within one lifetime. The expiry is never later than the login plus `hold_seconds`. When the session ends, the expiry
+is a lifetime from then.
 
-`held` has for each login (address NUL user) `renew_at` and a line `session login_at lifetime` for each open
-session. `sessions` leads from the session id to that login, or says `-ended_at` of one that has ended: its
-opening line may be read after its closing line, or again from a second source, and must not open it anew.
+`held` has for each login (address NUL user) `renew_at` and a line `session login_at lifetime` for each open session.
+`sessions` maps a session id to the key of its login, or to `-ended_at` if the session has ended. The opening line of
+an ended session may be read after its closing line, or again from a second source, and must not open it again.
 
-Sessions are held only while the log is known to tell of their ends: Dovecot 2.2, or a changed mail_log_prefix,
-names a session when it begins and never again. The last end that fitted a login is kept in `meta`.
+Sessions are held only while the log is known to tell of their ends: Dovecot 2.2, or a changed mail_log_prefix, names
+a session when it begins and never again. `meta` keeps the time of the last end whose login was known.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from popauthd.store.books.rows import login_key, when
 from popauthd.store.books.rules import Rules
 from popauthd.store.books.transaction import Transaction
 
-OPEN_AT_MOST = 64  # sessions of one login; the oldest is given up
+OPEN_AT_MOST = 64  # sessions of one login; the oldest is no longer held
 SETTLED_SECONDS = 10  # a login's line may be there before Dovecot counts its connection
-RENEW_AT_MOST = 2000  # logins a transaction
-ENDS_SECONDS = 7 * 86400  # so long the log is believed to tell of ends after it did
-ENDS_NOTED_SECONDS = 3600  # how exactly that is kept
-ENDED_SECONDS = 600  # how long an ended session is known, for opening lines that come after it or a second time
+RENEW_AT_MOST = 2000  # logins in one transaction
+ENDS_SECONDS = 7 * 86400  # how long after a logged end we believe that the log tells of ends
+ENDS_NOTED_SECONDS = 3600  # the time of the last end is kept as exactly as this
+ENDED_SECONDS = 600  # how long an ended session is remembered, for an opening line that comes later or again
 
 
 class Held(NamedTuple):
@@ -63,7 +63,7 @@ class Sessions:
         self._rules = rules
 
     def all(self, address: str = "") -> Iterator[tuple[str, str, int]]:
-        """Address, user and login time of each open session from an address, or of all."""
+        """Address, user and login time of each open session; address: only those from this address."""
         for key, value in self._transaction.scan("held", address.encode("ascii") + b"\0" if address else b""):
             row = self._rows.get(key)
             for line in value.split(b"\n")[1:]:
@@ -75,17 +75,17 @@ class Sessions:
         return self._transaction.count("held")
 
     def renewal_due(self, now: int) -> bool:
-        """Whether an open session must have its grant renewed."""
+        """Whether the grant of any open session must be renewed."""
         return self._transaction.any_due("renew", now)
 
     def open(self, session: str, grant: Grant, now: int) -> None:
-        """Note that a session began with a login that is in the books. One that has ended is not opened again."""
-        name = _name(session)
+        """Note that a session began with a login that is in the books. An ended session is not opened again."""
+        name = session_key(session)
         if not self._rules.hold_seconds or not name:
             return
         key = login_key(grant.address, grant.user)
         row = self._rows.get(key)
-        # A login that was known already began when it was first seen, not now that it is read again.
+        # If the login was known already, it keeps the time when it was first seen, even if its line is read again.
         login_at = grant.login_at if row is None else min(grant.login_at, row.login_at)
         held = Held(name, login_at, grant.expires_at - grant.login_at)
         known = self._transaction.get("sessions", name)
@@ -98,13 +98,13 @@ class Sessions:
             self._extend(key, held, int(known[1:]), now)
 
     def end(self, session: str, at: int, now: int, *, remember: bool = True, logged: bool = True) -> None:
-        """Note that a session ended: its address stays allowed for a lifetime from then.
+        """Note that a session ended at `at`: its address stays allowed for a lifetime from then.
 
-        logged: the log told so, and will tell of others.
-        remember: its opening line may come again, from a second source. An end whose beginning was not seen is
-        always remembered, as the opening line may come after it.
+        logged: the log told of the end, so it will tell of others. remember: remember the end, because the opening
+        line may come again from a second source. If the beginning was not seen, the end is always remembered, because
+        the opening line may come after it.
         """
-        name = _name(session)
+        name = session_key(session)
         if not self._rules.hold_seconds or not name:
             return
         key = self._transaction.get("sessions", name)
@@ -118,19 +118,20 @@ class Sessions:
         if key is None:
             return
         if logged:
-            self._note_end(now)
+            self.note_end(now)
         renew_at, sessions = self._held(key)
         self._put_held(key, renew_at, renew_at, [held for held in sessions if held.session != name])
         for held in sessions:
             if held.session == name:
                 self._extend(key, held, at, now)
 
-    def _note_end(self, now: int) -> None:
+    def note_end(self, now: int) -> None:
+        """Note that the log told of the end of a session whose login was known."""
         if now - self._meta.last_logged_end_at() >= ENDS_NOTED_SECONDS:
             self._meta.set_last_logged_end_at(now)
 
     def ends_are_logged(self, now: int) -> bool:
-        """Whether the log has told, within the last week, of the end of a session whose login it told of."""
+        """Whether the log has told, within the last week, of the end of a session whose login was known."""
         return now - self._meta.last_logged_end_at() < ENDS_SECONDS
 
     def _remember_ended(self, name: bytes, at: int, now: int) -> None:
@@ -138,10 +139,11 @@ class Sessions:
         self._transaction.put("gone", when(now + ENDED_SECONDS, name), b"")
 
     def renew(self, now: int, *, unread: bool = False) -> int:
-        """Lift the expiry of logins with open sessions whose turn it is; returns how many there were.
+        """Renew the expiry of those logins with open sessions that are due; returns how many were due.
 
-        unread: not every log is read to its end, so that the end of any session may lie there. Nothing is lifted then,
-        nor where the log does not tell of ends; sessions that cannot be held any longer are given up all the same.
+        unread: some log has not been read to its end, and the end of any session may stand in the rest. Then nothing
+        is renewed, nor if the log does not tell of ends. Sessions that may not be held any longer are dropped in any
+        case.
         """
         lifting = self.ends_are_logged(now) and not unread
         self._meta.note_time(now)
@@ -161,7 +163,7 @@ class Sessions:
         return len(keys)
 
     def end_elsewhere(self, addresses: set[str], at: int, now: int) -> int:
-        """End every session that is older than `at` and on none of these addresses; returns how many."""
+        """End every session that is older than `at` and is from none of these addresses; returns their number."""
         lost = []
         for key, _value in self._transaction.scan("held"):
             if key.partition(b"\0")[0].decode("ascii") not in addresses:
@@ -176,7 +178,7 @@ class Sessions:
         return held.login_at + max(self._rules.hold_seconds, held.lifetime_seconds)
 
     def _extend(self, key: bytes, held: Held, at: int, now: int) -> None:
-        """Let the login of a session that was open at `at` stand for a lifetime from then."""
+        """Extend the login of a session that was open at `at`, to a lifetime from then."""
         row = self._rows.get(key)
         if row is None or min(held.login_at, row.login_at) <= self._times.latest_at(row.address, row.user):
             return
@@ -208,7 +210,7 @@ class Sessions:
         self._transaction.put("renew", when(renew_at, key), b"")
 
     def forget_held(self, key: bytes) -> None:
-        """Hold the sessions of one login no longer."""
+        """Stop holding the sessions of one login."""
         renew_at, sessions = self._held(key)
         for held in sessions:
             self._transaction.delete("sessions", held.session)
@@ -216,11 +218,11 @@ class Sessions:
             self._put_held(key, renew_at, renew_at, [])
 
     def forget_all(self) -> None:
-        """Take every session as ended, at a time that nobody knows: what is published stands as it is."""
+        """Treat every session as ended at an unknown time. What is published is not changed."""
         self._transaction.empty("held", "renew", "sessions", "gone")
 
     def forget_ended(self, now: int, at_most: int) -> int:
-        """Forget sessions that ended long ago; returns how many."""
+        """Forget sessions that ended ENDED_SECONDS ago or earlier; returns their number."""
         keys = self._transaction.due("gone", now, at_most)
         for key in keys:
             self._transaction.delete("gone", key)
@@ -228,14 +230,14 @@ class Sessions:
         return len(keys)
 
     def shorten(self, key: bytes, lifetime_seconds: int, now: int) -> None:
-        """The lifetime of a login is shorter from now on: its sessions are renewed by that."""
+        """Give the sessions of a login a shorter lifetime, for the renewals from now on."""
         renew_at, sessions = self._held(key)
         shorter = [held._replace(lifetime_seconds=min(held.lifetime_seconds, lifetime_seconds)) for held in sessions]
         if shorter != sessions:
             self._put_held(key, renew_at, min(renew_at, now + max(1, lifetime_seconds // 2)), shorter)
 
     def move(self, seconds: int) -> None:
-        """The wall clock was set back by `seconds`."""
+        """Move all times after the wall clock was set back by `seconds`."""
         if (ends := self._meta.last_logged_end_at()) > seconds:
             self._meta.set_last_logged_end_at(ends - seconds)
         for key, _value in list(self._transaction.scan("held")):
@@ -244,7 +246,7 @@ class Sessions:
             self._put_held(key, renew_at, max(1, renew_at - seconds), moved)
 
 
-def _name(session: str) -> bytes:
-    """The key of a session id, or b"" if it is none that can be followed."""
+def session_key(session: str) -> bytes:
+    """The key of a session id, or b"" if the id cannot be used as a key."""
     name = session.encode("ascii", "ignore")
     return name if len(name) == len(session) <= 255 and not set(name) & set(b" \n\0") else b""

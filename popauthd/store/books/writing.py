@@ -1,4 +1,4 @@
-"""Changes to the books, by parts, within one LMDB write transaction."""
+"""The parts of the books that change them, within one LMDB write transaction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from popauthd.store.books import counters, refusals, revocation_times, shared
+from popauthd.store.books.bulk import Bulk
 from popauthd.store.books.logins import Logins
 from popauthd.store.books.published import SWEEP_AT_MOST
 from popauthd.store.books.reading import Reading
@@ -15,9 +16,10 @@ from popauthd.store.books.transaction import Transaction
 
 
 class Writing:
-    """The parts of the books as they can be changed, and what concerns several of them.
+    """The parts of the books, for changes, and the changes that concern several parts.
 
-    rows, times: what is stored of logins and of revocations. The other parts are named by what they are about.
+    rows: the stored logins. times: the stored revocations. bulk: enters many logins and session ends at once. The other
+    parts have the names of what they hold.
     """
 
     def __init__(self, transaction: Transaction, rules: Rules) -> None:
@@ -34,20 +36,21 @@ class Writing:
         self.sessions = known.sessions
         self.logins = Logins(self.rows, self.times, self.published, self.shared, self.sessions, self.meta, rules)
         self.revocations = Revocations(self.rows, self.times, self.published, self.logins, self.meta)
+        self.bulk = Bulk(transaction, self.meta, self.times, self.published, self.sessions, rules)
         self.more_to_forget = False
 
     def finish(self) -> None:
-        """Write down what was noted on the way; the last step of a transaction."""
+        """Write down the times that were noted: the last step of a transaction."""
         self.meta.finish()
 
     def recount(self, now: int) -> None:
-        """Count again the users of shared addresses whose time has come."""
+        """Count again the users of shared addresses that are due for it."""
         self.published.recompute_all(self.shared.due(now), now)
 
     def forget(self, now: int, history_seconds: int, at_most: int = SWEEP_AT_MOST) -> int:
-        """Forget what no longer matters, of each kind `at_most` entries; returns how many logins.
+        """Forget what no longer matters, at most `at_most` entries of each kind; returns the number of logins.
 
-        `more_to_forget` says whether to do it again, in another transaction.
+        `more_to_forget` then says whether it must be called again, in another transaction.
         """
         logins = self.rows.forget(now, history_seconds, at_most)
         most = max(logins, self.sessions.forget_ended(now, at_most))
@@ -68,15 +71,15 @@ class Writing:
         return logins
 
     def clock_was_set_back(self, seconds: int, now: int) -> None:
-        """Move every time that would now lie too late: no grant outlives its lifetime in real time.
+        """Move every time that would now be too late, so that no grant outlives its lifetime in real time.
 
-        now: the wall clock after the step. Times already past stay; the rest move by the whole step, so
-        what had run out before the step does not come back, and what was revoked stays so.
+        now: the wall clock after the step. Times that are already past stay. The others move by the whole step, so
+        a grant that had expired before the step does not come back, and a revoked login stays revoked.
         """
         for row in [row for row in self.rows.of() if row.expires_at > now]:
             revoked_at = self.times.latest_at(row.address, row.user)
             login_at = row.login_at - seconds
-            if revoked_at < row.login_at and revoked_at <= now:  # that one stays: so must their order
+            if revoked_at < row.login_at and revoked_at <= now:  # the revocation stays, so the login must stay later
                 login_at = max(login_at, revoked_at + 1)
             expires_at = row.expires_at - seconds
             if row.lifetime_seconds:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from popauthd import config
-from popauthd.config.settings import SETTINGS
-from popauthd.config.show import as_toml
+from popauthd.config.limits import limits
+from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS
+from popauthd.config.show import as_table, as_toml
 from popauthd.errors import ConfigError
+from tests.support.helpers import no_descriptor_left
 
 WRONG = [
     ("unknown key with a near one", 'lifetme = "15m"', ["lifetme", 'did you mean "lifetime"']),
@@ -28,6 +31,8 @@ WRONG = [
     ("a boolean in quotes", 'grant_loopback = "true"', ["grant_loopback", "without quotes"]),
     ("a relative path", 'run_dir = "run"', ["run_dir", "absolute path"]),
     ("a text that is a number", "group = 5", ["group", "quotes"]),
+    ("a refusal of two lines", 'refusal = "a\\nb"', ["refusal", "one line of text"]),
+    ("a refusal that is too long", f'refusal = "{"ü" * 201}"', ["refusal", "400 bytes"]),
     ("source as one table", "[source]\npath = '/x'", ["source", "[[source]]"]),
     ("source without path", "[[source]]\nframing = 'auto'", ["source 1", "path", "missing"]),
     ("source with an unknown key", "[[source]]\npaht = '/x'", ["source 1", 'did you mean "path"']),
@@ -48,6 +53,9 @@ WRONG = [
     ),
     ("the same log twice", "[[source]]\npath = '/x'\n[[source]]\npath = '/x'", ["/x", "two"]),
     ("not TOML", "lifetime = = 1", ["not valid TOML"]),
+    ("nested without end", f"never = {'[' * 100_000}", ["not valid TOML", "nested too deeply"]),
+    ("a number without end", f"shared_users = {'9' * 5000}", ["not valid TOML"]),
+    ("endless", "#" * (2 << 20), ["cannot be read", "longer"]),
     ("not UTF-8", b"group = '\xff'", ["not valid TOML"]),
 ]
 
@@ -65,6 +73,14 @@ def test_a_wrong_configuration_names_file_key_and_what_would_be_right(
         assert word in str(caught.value)
 
 
+def test_a_file_that_cannot_be_read_just_now_is_tried_again_by_systemd(tmp_path: Path) -> None:
+    file = tmp_path / "popauthd.toml"
+    file.touch()
+    with no_descriptor_left(), pytest.raises(ConfigError, match="Too many open files") as caught:
+        config.load(str(file))
+    assert caught.value.exit_code == 74, "popauthd.service does not start again after 78"
+
+
 def test_a_missing_file_is_an_error_when_it_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         config.load(str(tmp_path / "none.toml"))
@@ -80,14 +96,37 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    assert {row.field for row in SETTINGS} == config.field_names()
+    assert {row.field for row in SETTINGS} == {field.name for field in fields(config.Config)} - {"sources"}
+    assert {row.field for row in SOURCE_SETTINGS} == {field.name for field in fields(config.SourceConfig)}
+
+
+def test_every_default_can_be_written_into_the_file() -> None:
+    source = {row.key: row.default for row in SOURCE_SETTINGS} | {"path": "/var/log/mail.log"}
+    written = config.from_mapping({row.key: row.default for row in SETTINGS} | {"source": [source]}, "test")
+    assert replace(written, sources=()) == config.Config() == config.from_mapping({}, "test")
+    assert written.sources == (config.SourceConfig(path="/var/log/mail.log"),)
+
+
+def test_policy_has_each_of_its_settings_from_the_configuration() -> None:
+    text = 'lifetime = "20m"\nfuture = "1m"\nnever = ["10.0.0.0/8"]\nown_addresses = ["192.0.2.1"]\n'
+    text += 'proxies = ["192.0.2.2"]\nalways = ["192.0.2.3"]\nprotocols = ["imap"]\nrequire_tls = true\n'
+    text += 'refuse_mechanisms = ["LOGIN"]\nipv6_prefix = 64\ngrant_loopback = true\n'
+    text += 'lifetime_by_network = { "10.0.0.0/8" = "1h" }\n'
+    loaded = config.from_mapping(tomllib.loads(text), "test")
+    found, before = limits(loaded), limits(config.Config())
+    for field in fields(found):
+        if hasattr(loaded, field.name):
+            assert getattr(found, field.name) == getattr(loaded, field.name) != getattr(before, field.name)
+        else:
+            assert field.name in {"users", "denied", "facts"}
 
 
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     text = 'lifetime = "20m"\nnever = ["10.0.0.0/8"]\ngroup = "a\\"b\\\\\\u0007\\u007f"\nshared_users = 0\n'
     text += 'lifetime_by_network = { "10.0.0.0/8" = "1h", "10.1.0.0/16" = "2h" }\nrefuse_mechanisms = ["login"]\n'
-    text += '[[source]]\npath = "/var/log/mail.log"\nhostnames = ["mx1"]\n[[source]]\ntype = "journal"\n'
+    text += '[[source]]\npath = "/var/log/mail.log"\nhostnames = ["mx1"]\nrip_last = true\n'
+    text += 'services = { imapmail = "imap", 10110 = "pop3" }\n[[source]]\ntype = "journal"\n'
     loaded = config.from_mapping(tomllib.loads(text), "test")
     file = tmp_path / "shown.toml"
-    file.write_text(as_toml(loaded))
+    file.write_text(as_toml(as_table(loaded)))
     assert config.load(str(file)) == loaded

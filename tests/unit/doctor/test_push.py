@@ -13,21 +13,20 @@ from typing import Any
 import pytest
 
 from popauthd.config import from_mapping
-from popauthd.doctor.context import FAIL, OK, Paths, Verdict, Visit
 from popauthd.doctor.push import push
+from popauthd.doctor.verdicts import FAIL, OK, Verdict
+from popauthd.serving.unix_socket import listen
 from popauthd.sources.push import auth_policy
 from popauthd.sources.push import post_login as pushsource
-from popauthd.watch.control import listen
 from tests.servers.place import free_port
+from tests.support.push_messages import NOBODY, SECRET
 from tests.support.pushing import Running
-from tests.unit.sources.push.test_auth_policy import SECRET
-from tests.unit.sources.push.test_post_login_server import NOBODY
 
 GROUP = "nogroup"
 
 
 def verdicts(**settings: Any) -> list[Verdict]:
-    return list(push(Visit(None, Paths(), loaded=from_mapping({"group": GROUP, **settings}, "test"))))
+    return list(push(from_mapping({"group": GROUP, **settings}, "test")))
 
 
 def test_what_is_not_configured_is_one_line() -> None:
@@ -83,7 +82,7 @@ def test_a_socket_that_cannot_be_reached_is_told(run_dir: Path) -> None:
     assert f"extra_groups = {GROUP}" in found.advice
     (run_dir / "push.sock").unlink()
     (found,) = verdicts(post_login=True, run_dir=str(run_dir))
-    assert (found.state, "No such file" in found.seen) == (FAIL, True)
+    assert (found.state, found.seen.count("No such file")) == (FAIL, 1)
 
 
 def policy(port: int, secret: Path) -> Verdict:
@@ -100,7 +99,7 @@ def test_an_auth_policy_server_that_answers_is_fine_until_its_secret_is_another(
     try:
         found = policy(port, secret)
         assert found == Verdict(OK, f"answers on 127.0.0.1:{port}, and knows the secret")
-        running.counted(policy_allow=1)
+        running.counted(auth_policy_allow=1)
         secret.write_bytes(b"another-secret-of-16")
         found = policy(port, secret)
         assert found.state == FAIL

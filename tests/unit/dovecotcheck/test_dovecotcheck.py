@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from popauthd.config import SourceConfig, plain_source
-from popauthd.dovecotcheck import CHECKS, Configuration, Finding, Journal, World, judge, read
+from popauthd.config import SourceConfig
+from popauthd.dovecotcheck import CHECKS, Finding, Journal, Seen, World, judge, read, variables
 from popauthd.dovecotcheck.doveconf import Line
+from tests.support.doveconf_texts import FILE, FOLLOWED, LOG, NEW, OLD, configuration
 
-LOG = "/var/log/dovecot-info.log"
-OLD = "# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf\n# OS: Linux\n"
-NEW = "# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf\n# OS: Linux\ndovecot_config_version = 2.4.1\n"
-FILE = f"info_log_path = {LOG}\n"
-FOLLOWED = World((plain_source(path=LOG),))
-JOURNAL = World((plain_source(type="journal"),), journal=Journal(here=True, burst=0))
-SYSLOG = World((plain_source(path="/var/log/mail.log"),), journal=Journal(here=True))
-
-
-def configuration(text: str) -> Configuration:
-    found = read(text)
-    assert found is not None
-    return found
+NOW = 1_795_467_600
+LOCAL5 = "syslog_facility = local5\n"
+JOURNAL = World((SourceConfig(type="journal"),), journal=Journal(here=True, burst=0))
+SYSLOG = World((SourceConfig(path="/var/log/mail.log"),), journal=Journal(here=True))
 
 
 def judged(text: str, world: World = FOLLOWED) -> dict[str, Finding]:
@@ -33,7 +26,11 @@ def judged(text: str, world: World = FOLLOWED) -> dict[str, Finding]:
 
 
 def stamped(layout: str) -> World:
-    return World((plain_source(path=LOG, timestamp=layout),))
+    return World((SourceConfig(path=LOG, timestamp=layout),))
+
+
+def seen(world: World, line_at: int) -> World:
+    return replace(world, seen=Seen(True, line_at, NOW))
 
 
 @pytest.mark.parametrize("head", [OLD, NEW], ids=["2.3", "2.4"])
@@ -45,6 +42,14 @@ def stamped(layout: str) -> World:
 def test_a_plain_installation_is_fine_and_every_check_says_so(head: str, text: str, world: World) -> None:
     assert judged(head + text, world) == {}
     assert {finding.check for finding in judge(configuration(head + text), world)} == set(CHECKS)
+
+
+@pytest.mark.parametrize("release", ["debian-12", "debian-13"])
+def test_an_untouched_debian_gets_no_warning(release: str) -> None:
+    """What doveconf -n says where dovecot-imapd and dovecot-pop3d were installed, and nothing else was done."""
+    text = (Path(__file__).parent / "untouched" / f"{release}.txt").read_text()
+    found = judged(text, replace(JOURNAL, journal=Journal(here=True)))
+    assert {check: finding.severity for check, finding in found.items()} == {"rate-limit": "note"}
 
 
 CUT = "login_log_format_elements = user=<{user}> method={method} rip={rip} lip={lip} session=<%{{session}}>\n"
@@ -64,6 +69,18 @@ def test_an_address_at_the_end_of_the_line_could_be_cut_and_is_told() -> None:
     assert found == {}
     found = judged(f"{OLD}{FILE}{ELEMENTS} = user=<%u> method=%m rip=%r\n", FOLLOWED)
     assert "torn" in found[ELEMENTS].seen
+    assert found[ELEMENTS].advice.startswith("in the [[source]] set rip_last = true")
+
+
+RIP_LAST = World((SourceConfig(path=LOG, rip_last=True),))
+
+
+def test_rip_last_is_right_only_where_the_elements_end_with_the_address() -> None:
+    found = judged(f"{OLD}{FILE}{ELEMENTS} = user=<%u> method=%m rip=%r\n", RIP_LAST)
+    assert {check: finding.severity for check, finding in found.items()} == {ELEMENTS: "note"}  # no session
+    for text in (OLD + FILE, f"{NEW}{FILE}{CUT.format(**V24)}"):
+        found = judged(text, RIP_LAST)
+        assert (found[ELEMENTS].severity, found[ELEMENTS].advice) == ("danger", "take rip_last out of the [[source]]")
 
 
 @pytest.mark.parametrize(("head", "names"), [(OLD, V23), (NEW, V24)], ids=["2.3", "2.4"])
@@ -109,7 +126,38 @@ TROUBLES = [
         replace(FOLLOWED, loose={LOG: "can be written by everybody"}),
         {"log-file": "danger"},
     ),
-    ("journald drops", NEW, replace(JOURNAL, journal=Journal(here=True)), {"rate-limit": "warning"}),
+    ("journald may drop", NEW, replace(JOURNAL, journal=Journal(here=True)), {"rate-limit": "note"}),
+    (
+        "journald has dropped",
+        NEW,
+        replace(JOURNAL, journal=Journal(here=True), seen=Seen(True, NOW - 60, NOW, dropped=7)),
+        {"rate-limit": "warning"},
+    ),
+    ("no time", NEW + FILE + "log_timestamp = \n", FOLLOWED, {"log_timestamp": "warning"}),
+    (
+        "no time, and a timestamp of ours",
+        NEW + FILE + "log_timestamp =\n",
+        stamped("%F %T"),
+        {"log_timestamp": "warning"},
+    ),
+    ("single trusted hosts", OLD + FILE + "login_trusted_networks = 192.0.2.80\n", FOLLOWED, {"proxy": "note"}),
+    (
+        "trusted networks in a block, 2.4",
+        NEW + FILE + "login_trusted_networks {\n  192.0.2.0/23 = yes\n}\n",
+        FOLLOWED,
+        {"proxy": "danger"},
+    ),
+    ("another facility, the journal", OLD + LOCAL5, JOURNAL, {}),
+    ("another facility, a file", OLD + LOCAL5, SYSLOG, {"follows": "warning", "forgeable": "danger"}),
+    ("another facility, seen", OLD + LOCAL5, seen(SYSLOG, NOW - 60), {"forgeable": "danger"}),
+    (
+        "another facility, long ago",
+        OLD + LOCAL5,
+        seen(SYSLOG, NOW - 90_000),
+        {"follows": "warning", "forgeable": "danger"},
+    ),
+    ("nothing seen yet", OLD + FILE, seen(FOLLOWED, 0), {"follows": "note"}),
+    ("seen", OLD + FILE, seen(FOLLOWED, NOW - 60), {}),
     ("balancers", NEW + FILE + "haproxy_trusted_networks = 192.0.2.1 2001:db8::1\n", FOLLOWED, {"proxy": "note"}),
     ("a network of balancers", NEW + FILE + "haproxy_trusted_networks = 10.0.0.0/8\n", FOLLOWED, {"proxy": "danger"}),
     ("trusted networks", OLD + FILE + "login_trusted_networks = 192.0.2.1, 0.0.0.0/0\n", FOLLOWED, {"proxy": "danger"}),
@@ -184,8 +232,126 @@ def test_a_trouble_is_found_and_nothing_else(text: str, world: World, expected: 
     assert all(finding.advice for finding in found.values() if finding.severity == "danger")
 
 
+PROTOCOLS = "protocols = imap pop3\n"
+CASES = [
+    ("an empty log_timestamp", f"log_path = {LOG}\nlog_timestamp = \n", FOLLOWED, "log_timestamp",
+     "carry no time", "take log_timestamp out"),
+    ("a webmail", FILE + "login_trusted_networks = 192.0.2.80\n", FOLLOWED, "proxy",
+     "under never has no effect", "take a webmail's host out of login_trusted_networks, then list it under never"),
+    ("another facility", LOCAL5, SYSLOG, "follows", "local5", "follow the file that it names"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "world", "check", "said", "advice"), [row[1:] for row in CASES], ids=[row[0] for row in CASES]
+)
+def test_what_is_said_is_true_and_what_is_advised_helps(
+    text: str, world: World, check: str, said: str, advice: str
+) -> None:
+    found = judged(OLD + PROTOCOLS + text, world)[check]
+    assert said in found.seen
+    assert advice in found.advice
+    assert "timestamp =" not in found.advice
+
+
+def test_a_dovecot_that_logs_to_a_terminal_is_not_told_about_syslog() -> None:
+    """Mailu's container."""
+    elements = "user=<%u> method=%m rip=%r rport=%b lip=%l lport=%a mpid=%e %c"
+    text = f"log_path = /dev/stderr\nlogin_log_format_elements = {elements}\n"
+    findings = judge(configuration(OLD + PROTOCOLS + text), FOLLOWED)
+    assert not [finding for finding in findings if "syslog" in finding.seen + finding.advice]
+    assert [finding.severity for finding in findings if finding.check == ELEMENTS] == ["note"]  # no session
+
+
+# Every variable that Dovecot's documentation names for a login. LIMIT: a ja3 text has commas in it.
+DOCUMENTED = {
+    OLD: [f"%{{{name}}}" for name in variables.OLD] + [f"%{letter}" for letter in variables.LETTERS]
+    + ["%Lu", "%{passdb:nologin}", "%{env:TZ}", "%{hostname}", "%5u", "%Xr", "%{md5:user}", "%%"],
+    NEW: [f"%{{{name}}}" for name in variables.NEW if name != "ssl_ja3"]
+    + ["%{user|lower}", "%{passdb:nologin}", "%{process:pid}", "%{system:hostname}", "%{user|sha256}"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["{base} {more}", "{more} {base}"], ids=["behind", "before"])
+@pytest.mark.parametrize("head", [OLD, NEW], ids=["2.3", "2.4"])
+def test_any_documented_variable_may_stand_among_the_elements(head: str, place: str) -> None:
+    base = configuration(head).value(ELEMENTS)
+    for variable in DOCUMENTED[head]:
+        text = place.format(base=base, more=f"more={variable}")
+        assert judged(f"{head}{FILE}{ELEMENTS} = {text}\n") == {}, variable
+
+
+def test_2_3_knows_long_names_and_the_other_users_as_well() -> None:
+    for user in ("user", "username", "orig_user", "auth_user"):
+        for rip in ("%{rip}", "%{remote_ip}", "%r"):
+            text = f"user=<%{{{user}}}> method=%{{mechanism}} rip={rip} session=<%{{session}}>"
+            assert judged(f"{OLD}{FILE}{ELEMENTS} = {text}\n") == {}, text
+
+
+def test_a_variable_without_a_name_that_is_not_read_is_named() -> None:
+    base = configuration(OLD).value(ELEMENTS)
+    found = judged(f"{OLD}{FILE}{ELEMENTS} = {base} %b\n")[ELEMENTS]
+    assert found.fault
+    assert found.advice == "popauthd does not read %b: give it a name, as in x=%b, or take it out"
+
+
+V23_ELEMENTS = configuration(OLD).value(ELEMENTS)
+V24_ELEMENTS = configuration(NEW).value(ELEMENTS)
+V23_ON_V24 = [
+    ("all", f"{ELEMENTS} = {V23_ELEMENTS}", ELEMENTS),
+    ("%u", f"{ELEMENTS} = {V24_ELEMENTS.replace('%{user}', '%u')}", ELEMENTS),
+    ("%Lu", f"{ELEMENTS} = {V24_ELEMENTS.replace('%{user}', '%Lu')}", ELEMENTS),
+    ("%r", f"{ELEMENTS} = {V24_ELEMENTS.replace('%{remote_ip}', '%r')}", ELEMENTS),
+    ("%{rip}", f"{ELEMENTS} = {V24_ELEMENTS.replace('%{remote_ip}', '%{rip}')}", ELEMENTS),
+    ("%m", f"{ELEMENTS} = {V24_ELEMENTS.replace('%{mechanism}', '%m')}", ELEMENTS),
+    ("%{mech}", f"{ELEMENTS} = {V24_ELEMENTS.replace('%{mechanism}', '%{mech}')}", ELEMENTS),
+    ("login_log_format", "login_log_format = %$: %s", ELEMENTS),
+    ("mail_log_prefix", 'mail_log_prefix = "%s(%u)<%{pid}><%{session}>: "', "mail_log_prefix"),
+    ("mail_log_prefix, letters", 'mail_log_prefix = "%s(%u)<%{process:pid}><%{session}>: "', "mail_log_prefix"),
+]
+
+
+@pytest.mark.parametrize(("line", "check"), [row[1:] for row in V23_ON_V24], ids=[row[0] for row in V23_ON_V24])
+def test_what_2_3_understood_is_a_fault_on_2_4(line: str, check: str) -> None:
+    found = judged(f"{NEW}{FILE}{line}\n")
+    assert list(found) == [check]
+    assert (found[check].severity, found[check].fault) == ("warning", True)
+    assert "the language of Dovecot 2.3" in found[check].seen
+    assert "popauthd-2.4.conf takes the place of popauthd-2.3.conf" in found[check].advice
+
+
+def test_what_2_4_leaves_out_beside_what_is_needed_is_a_note() -> None:
+    found = judged(f"{NEW}{FILE}{ELEMENTS} = lport=%a {V24_ELEMENTS}\n")[ELEMENTS]
+    assert (found.severity, found.fault) == ("note", False)
+
+
+V24_ON_V23 = [
+    (f"{ELEMENTS} = {V24_ELEMENTS.replace('%{user}', '%{user|lower}')}", ELEMENTS),
+    ("login_log_format = %{message}: %{elements}", ELEMENTS),
+    ('mail_log_prefix = "%{service}(%{user})<%{process:pid}><%{session}>: "', "mail_log_prefix"),
+]
+
+
+@pytest.mark.parametrize(("line", "check"), V24_ON_V23)
+def test_what_only_2_4_understands_is_a_fault_on_2_3(line: str, check: str) -> None:
+    found = judged(f"{OLD}{FILE}{line}\n")
+    assert list(found) == [check]
+    assert found[check].fault
+    assert "popauthd-2.3.conf takes the place of popauthd-2.4.conf" in found[check].advice
+
+
+@pytest.mark.parametrize(("head", "line"), [(OLD, V24_ELEMENTS), (OLD, V23_ELEMENTS), (NEW, V24_ELEMENTS)])
+def test_the_default_of_2_4_is_read_by_2_3_as_well(head: str, line: str) -> None:
+    assert judged(f"{head}{FILE}{ELEMENTS} = {line}\n") == {}
+
+
+def test_a_rip_that_is_not_the_clients_is_told() -> None:
+    found = judged(f"{NEW}{FILE}{ELEMENTS} = {V24_ELEMENTS.replace('%{remote_ip}', '%{real_remote_ip}')}\n")
+    assert found[ELEMENTS].advice == "add rip=%{remote_ip}"
+
+
 def test_another_instance_name_that_counts_is_fine() -> None:
-    ours: SourceConfig = replace(plain_source(type="journal"), programs=("post",))
+    ours: SourceConfig = replace(SourceConfig(type="journal"), programs=("post",))
     assert judged(OLD + "instance_name = post\n", replace(JOURNAL, sources=(ours,))) == {}
 
 

@@ -31,6 +31,25 @@ def test_a_doveconf_that_gives_nothing_is_told(command: tuple[str, ...], why: st
         dovecot(command=command)
 
 
+# What doveconf of 2.4.1 says to popauthd's snippets for 2.3.
+STOPPED = [
+    ("auth-policy", "auth_policy_request_attributes: Setting is a string list, use 'auth_policy_request_attributes {'"),
+    ("post-login", "override_fields: Unknown setting: override_fields (userdb_override_fields not found either.)"),
+]
+
+
+@pytest.mark.parametrize(("way", "why"), STOPPED)
+def test_a_snippet_that_stops_2_4_is_named_with_the_one_that_takes_its_place(way: str, why: str) -> None:
+    said = f"doveconf: Fatal: Error in configuration file /etc/dovecot/conf.d/91.conf line 22: {why}"
+    with pytest.raises(SourceError) as raised:
+        dovecot(command=("sh", "-c", 'echo "$1" >&2; exit 89', "sh", said))
+    assert f"/usr/share/popauthd/dovecot/popauthd-{way}-2.4.conf takes the place of" in str(raised.value)
+    assert f"popauthd-{way}-2.3.conf" in str(raised.value)
+    with pytest.raises(SourceError) as other:
+        dovecot(command=("sh", "-c", "echo 'Fatal: protocols: Unknown setting' >&2; exit 89"))
+    assert "takes the place" not in str(other.value)
+
+
 ME = ("root", "dovecot")
 
 

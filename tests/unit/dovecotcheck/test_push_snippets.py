@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from popauthd.dovecotcheck import Finding, World, judge
-from tests.unit.dovecotcheck.test_dovecotcheck import FILE, FOLLOWED, NEW, OLD, configuration
+from tests.support.doveconf_texts import FILE, FOLLOWED, NEW, OLD, configuration
 
 SECRET = "0123456789abcdefSECRET"
 SCRIPT = "/usr/lib/popauthd/post-login"
@@ -222,6 +222,28 @@ def test_what_the_block_of_a_2_4_lacks_is_told(old: str, new: str, said: str) ->
     (found,) = push(changed(REPORTS["2.4"], (old, new)), POLICY)
     assert found.severity == "warning"
     assert said in found.seen
+
+
+def test_reports_in_2_3s_language_are_told_on_2_4() -> None:
+    (found,) = push(changed(REPORTS["2.4"], ("remote = %{remote_ip}", "remote = %r")), POLICY)
+    assert (found.severity, found.fault) == ("warning", True)
+    assert "has %r, which is another Dovecot's language" in found.seen
+    assert "popauthd-auth-policy-2.4.conf" in found.advice
+
+
+TLS_FIELD = "userdb passwd {{\n  fields {{\n    popauthd_session = %{{session}}\n    popauthd_tls = {}\n  }}\n}}\n"
+FIELDS = [
+    ("2.4", TLS_FIELD.format("%c"), True),
+    ("2.4", TLS_FIELD.format("%{secured}"), False),
+    ("2.3", "userdb {\n  override_fields = popauthd_session=%{session} popauthd_tls=%c\n}\n", False),
+]
+
+
+@pytest.mark.parametrize(("branch", "block", "told"), FIELDS)
+def test_a_field_of_userdb_in_another_language_is_told(branch: str, block: str, told: bool) -> None:
+    (found,) = push(SCRIPTS[branch] + block, PUSHED)
+    assert (found.severity == "warning") is told
+    assert ("userdb gives the script %c" in found.seen) is told
 
 
 def test_the_attributes_that_dovecot_sends_by_itself_are_not_enough() -> None:

@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popauthd.formats.framing import detect
 from popauthd.formats.options import Options
-from popauthd.formats.recogniser import LINE_BYTES, Recogniser
-from popauthd.model import Event, Ignored, Login, Refusal
+from popauthd.formats.recogniser import LINE_BYTES, Recogniser, matters
+from popauthd.model import Event, Login, Refusal
 from tests.support.corpus_samples import NOW
-from tests.unit.formats.test_corpus import raw
-from tests.unit.formats.test_dovecot import LINE, SAMPLES
-
-EXAMPLES = int(os.environ.get("POPAUTHD_EXAMPLES", "100"))  # more in a long run
-READINGS = [
-    Options("dovecot-file", timezone="UTC"),
-    Options("dovecot-file", timezone="UTC", timestamp="%Y-%m-%d %H:%M:%S"),
-    Options("syslog", timezone="UTC"),
-    Options("syslog", timezone="UTC", hostnames=("mx1",), programs=("dovecot", "mail-in")),
-    Options("journal"),
-    Options("auto", timezone="UTC"),
-]
-
-
-def corpus_lines() -> list[bytes]:
-    """Every line of the corpora, as bytes."""
-    adversarial = (SAMPLES.parent / "adversarial.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(text) for text in adversarial]
-    lines = [raw(row) for row in rows if row["format"] != "sequence"]
-    texts = [text.partition(" | ")[2] for text in Path(SAMPLES).read_text(encoding="utf-8").split("\n")]
-    return lines + [text.encode() for text in texts if text]
-
-
-LINES = corpus_lines()
-PIECES = [
-    b"user=<", b">", b"<", b", ", b"rip=6.6.6.6", b", rip=", b"lip=", b"\r", b"\x00", b"\x0c", b"\xe2\x80\xa8", b"\xff",
-    b"Login: ", b"Logged in: ", b"login: ", b"imap-login: ", b"Info: ", b"dovecot: ", b"mx1 ", b"[1]", b"=", b" ",
-    b"6.6.6.6", b"::1", b"Nov 23 21:00:00 ", b"Nov 31 ", b"25:00:00", b"2026-11-23T21:00:00Z ", b"{", b"}", b'"',
-    b"session=<x>", b"method=ANONYMOUS", b"TLS", b"secured", b"<22>", b"message repeated 2 times: [", b"Disconnected: ",
-    b".", b":", b"0", b"1", b"-", b"a" * 300, b"proxy(", b"imap(a)<1><s>: ", b"Disconnected: ", b"Logged out in=1 ",
-]  # fmt: skip
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A corpus line with a few cuts, insertions, exchanges and splices."""
-    line = draw(st.sampled_from(LINES))
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(line)))
-        end = min(len(line), at + draw(st.integers(0, 12)))
-        piece = draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=4), st.sampled_from(LINES)))
-        if draw(st.booleans()):
-            cut = draw(st.integers(0, len(piece)))
-            piece = piece[cut:]
-        line = line[:at] + piece + line[end:]
-    return line.replace(b"\n", b"")
-
-
-lines = st.one_of(mutated(), mutated(), st.binary(max_size=200).map(lambda data: data.replace(b"\n", b"")))
-thorough = settings(
-    max_examples=EXAMPLES,
-    derandomize=EXAMPLES == 100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+from tests.support.dovecot_lines import LINE, defensible
+from tests.support.hostile_lines import READINGS, lines, mutated, thorough
 
 
 @pytest.mark.parametrize("reading", READINGS, ids=str)
@@ -84,41 +26,12 @@ def test_a_block_has_the_verdicts_of_its_lines(reading: Options, some: list[byte
     one_by_one: list[Event] = [single.line(line, NOW) for line in some]
     events, count = together.block(b"".join(line + b"\n" for line in some), NOW)
     assert count == len(some)
-    assert events == [event for event in one_by_one if not isinstance(event, Ignored)]
+    assert events == matters(one_by_one)
     if reading.framing != "auto":  # which has learnt something by now
         assert together.block(b"".join(line + b"\n" for line in some), NOW) == (events, count)
 
 
 # The oracle: written without the recogniser's patterns, from the other end of the line.
-def defensible(line: bytes, login: Login) -> bool:
-    """Whether a login can honestly be read in this line: one message, one rip, outside the user's brackets."""
-    text = json.loads(line) if line[:1] == b"{" else line
-    if isinstance(text, dict):
-        inner = text.get("MESSAGE", text.get("log", ""))
-        text = (
-            bytes(inner) if isinstance(inner, list) else str(inner).removesuffix("\n").encode("utf-8", "surrogatepass")
-        )
-    if re.match(rb"imap-login: [0-9]|pop3-login: [0-9]", text):
-        whole = text.decode("utf-8", "backslashreplace")
-        return whole.endswith(f" Info: Login: {login.user} [{login.address}]")
-    for word in (b"-login: Login: ", b"-login: Info: Login: ", b"-login: Logged in: ", b"-login: Info: Logged in: "):
-        head, found, message = text.partition(word)
-        if found and b"<" not in re.sub(rb"^<[0-9]{1,3}>1 |<[a-z0-9]+\.[a-z0-9]+> ", b"", head) and b"ogin" not in head:
-            before, opening, rest = message.partition(b"user=<")
-            user, closing, after = rest.partition(b">")
-            outside = (before + after).split(b", ")
-            rips = [part for part in outside if part.lower().startswith(b"rip=")]
-            return (
-                bool(opening and closing and user)
-                and b"<" not in user
-                and not {0, 13} & set(user)
-                and rips == [b"rip=" + login.address.encode()]
-                and b"method=ANONYMOUS" not in outside
-                and sum(part.startswith(b"session=<") for part in outside) <= 1
-                and ip_address(login.address) is not None
-                and login.user == user.decode("utf-8", "backslashreplace")
-            )
-    return False
 
 
 @pytest.mark.parametrize("reading", READINGS, ids=str)

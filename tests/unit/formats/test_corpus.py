@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import json
 import time
@@ -12,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from popauthd import address, policy
+from popauthd import address
 from popauthd.formats.options import Options
-from popauthd.formats.reasons import REASONS
 from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Grant, Ignored, Login, Refusal, SessionEnd, Verdict
-from popauthd.policy import Limits, decide
+from popauthd.policy.decide import decide
+from popauthd.reasons import IGNORED, REFUSED
+from tests.support.dovecot_lines import Case, raw
+from tests.support.policy import default_limits
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 FRAMINGS = {"file": "dovecot-file", "syslog": "syslog", "journal": "journal"}
 
 # The corpus says that its expiries are for a lifetime of 900 s; every one of them is for 1800 s.
 CORPUS_LIFETIME = 1800
-
-Case = dict[str, Any]
 
 
 def cases(*names: str) -> list[Any]:
@@ -34,17 +33,6 @@ def cases(*names: str) -> list[Any]:
     for name in names:
         rows += [json.loads(text) for text in (CORPUS / name).read_text(encoding="utf-8").splitlines()]
     return [pytest.param(row, id=row["id"]) for row in rows if row["format"] != "sequence"]
-
-
-def raw(case: Case) -> bytes:
-    """The bytes of a case's line."""
-    if case.get("line_b64") is not None:
-        return base64.b64decode(case["line_b64"])
-    if case.get("line_repeat") is not None:
-        long = case["line_repeat"]
-        byte = long["byte"].encode() if isinstance(long["byte"], str) else bytes([long["byte"]])
-        return byte * int(long["count"]) + str(long.get("then", "")).encode()
-    return str(case["line"]).encode()
 
 
 def clock(case: Case) -> int:
@@ -62,7 +50,7 @@ def verdicts(case: Case, lifetime: int) -> list[Verdict]:
         hostnames=tuple(config.get("hostnames", ())),
         programs=(ident,) if isinstance(ident, str) else tuple(ident),
     )
-    limits = Limits(
+    limits = default_limits(
         lifetime_seconds=lifetime,
         never=tuple(address.network(text) for text in config.get("never_grant", ())),
         own_addresses=tuple(address.network(text) for text in config.get("own_addresses", ())),
@@ -108,7 +96,7 @@ def test_a_case_of_the_corpus_has_its_verdict(case: Case) -> None:
         assert [(g.address, g.expires_at) for g in grants] == [(expect["grant"], expect["expiry"])]
     assert bool(grants) == ("grant" in words)
     assert case.get("never") not in {grant.address for grant in grants}
-    assert {v.reason for v in found if isinstance(v, Refusal | Ignored)} <= REASONS.keys() | policy.REASONS.keys()
+    assert {v.reason for v in found if isinstance(v, Refusal | Ignored)} <= REFUSED.keys() | IGNORED.keys()
 
 
 @pytest.mark.parametrize("case", cases("adversarial.jsonl"))

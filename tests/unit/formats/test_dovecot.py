@@ -8,17 +8,12 @@ from dataclasses import replace
 import pytest
 
 from popauthd.formats.options import Options
-from popauthd.formats.reasons import REASONS
 from popauthd.formats.recogniser import Recogniser
 from popauthd.formats.servers import FORMATS
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
-from tests.support.corpus_samples import CORPUS, NOW, samples, word
-
-SAMPLES = CORPUS / "dovecot.txt"
-LINE = (
-    b"Nov 23 21:00:00 imap-login: Info: Login: user=<alice@example.org>, method=PLAIN,"
-    b" rip=192.0.2.10, lip=198.51.100.5, mpid=4242, TLS, session=<aKTnLvhgIrN/AAAB>"
-)
+from popauthd.reasons import IGNORED, LINES
+from tests.support.corpus_samples import NOW, samples, word
+from tests.support.dovecot_lines import END, LINE, OTHER_HOST, SAMPLES
 
 
 @pytest.mark.parametrize(
@@ -29,7 +24,7 @@ def test_a_sample_line_has_its_verdict(framing: str, verdict: str, line: bytes) 
     event = Recogniser(Options(framing, timezone="UTC")).line(line, NOW)
     assert word(event) == verdict
     if isinstance(event, Refusal | Ignored):
-        assert event.reason in REASONS
+        assert event.reason in {**LINES, **IGNORED}
 
 
 def test_a_login_comes_out_with_all_its_values() -> None:
@@ -46,11 +41,11 @@ def test_a_login_comes_out_with_all_its_values() -> None:
     )
 
 
+NEW = LINE.replace(b"Login: ", b"Logged in: ")
 START = LINE[: LINE.index(b"user=")]
 DOVECOT, OLDEST = "dovecot", "dovecot-0.99"
 AT, WHO, FROM = NOW - 10, "alice@example.org", "192.0.2.10"
 OLD = b"imap-login: 2026-11-23 21:00:00 Info: Login: alice [192.0.2.10]"
-END = b"Nov 23 21:00:00 imap(alice)<4242><aKTn>: Info: Disconnected: Logged out in=8"
 CIPHER = b"TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)"
 WHOLE = Login(AT, FROM, WHO, "imap", "PLAIN", True, "aKTnLvhgIrN/AAAB", "198.51.100.5", DOVECOT)
 SAID = [
@@ -65,6 +60,10 @@ SAID = [
         LINE.replace(b"TLS", b"secured").replace(b", session=<aKTnLvhgIrN/AAAB>", b""),
         replace(WHOLE, tls=False, session=""),
     ),
+    ("2.4.1 leaves a comma where the last element is empty", NEW + b", ", WHOLE),
+    ("2.3 leaves none", LINE + b", ", Refusal("bad-elements", AT, format=DOVECOT)),
+    ("two commas", NEW + b", , ", Refusal("bad-elements", AT, format=DOVECOT)),
+    ("nothing but a comma", NEW[: NEW.index(b"user=")] + b", ", Refusal("bad-elements", AT, format=DOVECOT)),
     ("a cipher is not TLS", LINE.replace(b"TLS", CIPHER), replace(WHOLE, tls=False)),
     ("a handshake is TLS", LINE.replace(b"TLS", b"TLS handshaking: x"), WHOLE),
     ("0.99", OLD, Login(AT, FROM, "alice", "imap", format=OLDEST)),
@@ -197,9 +196,6 @@ def test_a_docker_record_has_the_engines_time_not_the_containers() -> None:
     event = Recogniser(Options("dovecot-file", timezone="UTC")).line(record, NOW)
     assert isinstance(event, Login)
     assert event.at == NOW - 3610
-
-
-OTHER_HOST = b"Nov 23 21:00:00 imap2 dovecot: " + LINE[16:].replace(b"Info: ", b"")
 
 
 def test_a_host_that_is_not_configured_is_refused_and_one_that_is_is_taken() -> None:

@@ -12,7 +12,7 @@ from popauthd.formats.options import Options
 from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import CORPUS, NOW, samples
-from tests.unit.formats.test_dovecot import LINE, OTHER_HOST
+from tests.support.dovecot_lines import LINE, OTHER_HOST
 
 START = b"Nov 23 20:00:00 master: Info: Dovecot v2.3.19.1 (9b53102964) starting up for imap, pop3\n"
 KERNEL = b"Nov 23 20:00:00 mx1 kernel: [    0.000000] Linux version 6.1.0\n"

@@ -5,7 +5,6 @@ POPAUTHD_FUZZ_LINES sets how many lines (a long run: 1000000), POPAUTHD_FUZZ_SEE
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -15,12 +14,13 @@ from popauthd.formats.recogniser import Recogniser
 from popauthd.formats.servers import FORMATS
 from popauthd.model import Login
 from tests.support.corpus_samples import CORPUS, FILES, FRAMING, NOW, samples
+from tests.support.dose import dose
+from tests.support.dovecot_lines import defensible
 from tests.support.oracle import SERVERS, syslog
 from tests.support.oracle_state import Oracle
-from tests.unit.formats.test_block import defensible
 
-LINES = int(os.environ.get("POPAUTHD_FUZZ_LINES", "12000"))
-SEED = int(os.environ.get("POPAUTHD_FUZZ_SEED", "4"))
+LINES = dose("FUZZ_LINES", 12000)
+SEED = dose("FUZZ_SEED", 4)
 ALL = tuple(SERVERS)
 LOGS = [
     *[
@@ -97,7 +97,7 @@ def proxied(line: bytes, login: Login) -> bool:
         bool(word and opening and closing and user)
         and b"rip=" not in (head + between).lower()
         and not {*b"<\r\0"} & set(user)
-        and rips == [b"rip=" + login.address.encode()]
+        and [rip.replace(b'"', b"") for rip in rips] == [b"rip=" + login.address.encode()]
         and login.user == user.decode("utf-8", "backslashreplace")
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from popauthd.formats.journal_fields import FIELDS
 from popauthd.formats.options import Options
-from popauthd.formats.recogniser import Recogniser
+from popauthd.formats.recogniser import LINE_BYTES, Recogniser
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 
 AT = 1795467600
@@ -55,9 +56,13 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("no message", {"MESSAGE": None}, "Refusal no-message"),
     ("several messages", {"MESSAGE": [LOGIN, LOGIN]}, "Refusal no-message"),
     ("no bytes", {"MESSAGE": [300]}, "Refusal no-message"),
+    ("a number below zero", {"MESSAGE": [-1]}, "Refusal no-message"),
+    ("a message of NUL", {"MESSAGE": [0]}, "Ignored other"),
     ("several lines", {"MESSAGE": "first\n" + LOGIN}, "Refusal multi-line"),
     ("a line feed at the end", {"MESSAGE": LOGIN + "\n"}, "Refusal multi-line"),
     ("no time", {"__REALTIME_TIMESTAMP": None}, "Refusal bad-stamp"),
+    ("a time of 17 digits", {"__REALTIME_TIMESTAMP": "1" + "0" * 16}, f"Login {10**10 - AT}"),
+    ("a time of 18 digits", {"__REALTIME_TIMESTAMP": "1" + "0" * 17}, "Refusal bad-stamp"),
     ("a time in words", {"__REALTIME_TIMESTAMP": "-5"}, "Refusal bad-stamp"),
     ("a failure", {"MESSAGE": FAILURE}, "Ignored failure"),
     ("somebody else's failure", {"MESSAGE": FAILURE, "_UID": "1000"}, "Ignored failure"),
@@ -70,13 +75,36 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("as_json", [True, False], ids=["journalctl", "fields"])
+def as_bytes(value: Any) -> Any:
+    """A field as the journal source hands it over: its bytes, or a list of several values."""
+    if isinstance(value, list):
+        return bytes(value) if value == list(LOGIN.encode()) else [as_bytes(one) for one in value]
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("shape", ["journalctl", "fields", "bytes"])
 @pytest.mark.parametrize(("change", "verdict"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
-def test_a_record_has_its_verdict(change: dict[str, Any], verdict: str, as_json: bool) -> None:
+def test_a_record_has_its_verdict(change: dict[str, Any], verdict: str, shape: str) -> None:
     fields = {name: value for name, value in (RECORD | change).items() if value is not None or name == "MESSAGE"}
     reader = Recogniser(Options("journal"))
-    event = reader.line(json.dumps(fields).encode(), AT) if as_json else reader.record(fields)
+    if shape == "journalctl":
+        event = reader.line(json.dumps(fields).encode(), AT)
+    else:
+        event = reader.record(fields if shape == "fields" else {name: as_bytes(one) for name, one in fields.items()})
     assert word(event) == verdict
+
+
+@pytest.mark.parametrize("name", ["_UID", "_EXE", "_SYSTEMD_UNIT", "_TRANSPORT", "SYSLOG_IDENTIFIER"])
+@pytest.mark.parametrize("end", [b"\xff", b"\0", b" ", b"\n", b"\xc2\x85"])
+def test_a_trusted_field_counts_only_if_it_is_the_very_same(name: str, end: bytes) -> None:
+    fields = {key: as_bytes(value) for key, value in RECORD.items()}
+    assert word(Recogniser(Options("journal")).record(fields)) == "Login 0"
+    event = Recogniser(Options("journal")).record(fields | {name: fields[name] + end})
+    assert word(event) == ("Refusal other-program" if name == "SYSLOG_IDENTIFIER" else "Refusal untrusted")
+
+
+def test_a_source_hands_over_all_that_is_read() -> None:
+    assert set(FIELDS) == {*RECORD, "_COMM"}
 
 
 def test_the_fields_of_python3_systemd_are_read_too() -> None:
@@ -129,3 +157,27 @@ def test_a_block_of_records_gives_what_matters() -> None:
     events, count = Recogniser(Options("journal")).block(block, AT)
     assert count == 4
     assert [type(event) for event in events] == [Login, SessionEnd, Refusal]
+
+
+def test_records_by_their_fields_give_what_a_block_of_them_gives() -> None:
+    records = [RECORD, RECORD | {"MESSAGE": "x"}, RECORD | {"MESSAGE": END}, RECORD | {"_UID": "1"}]
+    block = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    given = [{name: as_bytes(value) for name, value in record.items()} for record in records]
+    assert Recogniser(Options("journal")).records(given) == Recogniser(Options("journal")).block(block, AT)
+
+
+def test_the_message_of_the_first_record_that_is_refused_for_a_reason_is_kept() -> None:
+    forged = RECORD | {"_UID": "1"}
+    reader = Recogniser(Options("journal"))
+    reader.records([forged, forged | {"MESSAGE": LOGIN + "x"}, RECORD | {"MESSAGE": None}])
+    assert reader.refused == {"untrusted": LOGIN.encode(), "no-message": b""}
+    reader.records([RECORD])
+    assert reader.refused == {}
+
+
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_a_message_is_as_long_as_a_line_at_most(user: str) -> None:
+    reader = Recogniser(Options("journal"))
+    longest = LOGIN.encode() + b"x" * (LINE_BYTES - len(LOGIN))
+    assert word(reader.record(RECORD | {"_UID": user, "MESSAGE": longest})) != "Refusal too-long"
+    assert word(reader.record(RECORD | {"_UID": user, "MESSAGE": longest + b"x"})) == "Refusal too-long"

@@ -14,7 +14,7 @@ from popauthd.formats.row import Came, Outcome
 from popauthd.formats.servers import FORMATS
 from popauthd.model import Event, Ignored, Login, Refusal, SessionEnd
 from tests.support.corpus_samples import NOW
-from tests.unit.formats.test_dovecot import END, LINE
+from tests.support.dovecot_lines import END, LINE
 
 AT = NOW - 10
 HEAD = b"Nov 23 21:00:00 mx1 imapd[7]: "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import calendar
+import sys
 import time
 import tracemalloc
+import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -256,3 +258,16 @@ def test_the_machines_zone_and_the_named_one_agree(local: pytest.MonkeyPatch) ->
         moment = calendar.timegm((2026, 1, 1, 0, 30, 0)) + 3600 * hour
         stamp = time.strftime("%b %d %H:%M:%S", time.gmtime(moment)).encode()
         assert machine.read(stamp, now) == named.read(stamp, now)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Etc/UTC"])
+def test_utc_needs_no_tzdata(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        with pytest.raises(ValueError, match="package tzdata"):
+            Stamps("Europe/Berlin")
+        assert Stamps(zone).read(b"2026-11-23 21:00:00", at("2026-11-23T21:00:10")) == at("2026-11-23T21:00:00")
+    finally:
+        zoneinfo.reset_tzpath()

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popauthd.errors import ConfigError
-from popauthd.policy import Limits
 from popauthd.policy.user_files import UserFile, UserFiles
 from popauthd.policy.user_list import LONGEST_ENTRY, UserList, parse
+from tests.support.policy import default_limits
 
 TEXT = """
 # the scanners, and one customer's domain
@@ -149,12 +149,14 @@ def test_a_changed_file_is_read_again_and_a_bad_one_leaves_the_last_list(tmp_pat
     assert file.users.holds("bob")
     path.write_text("anna\nbob x\n")
     assert "line 2" in settled(file)
+    assert "line 2" in file.trouble
     assert file.users.holds("bob"), "the last good list"
     path.unlink()
     assert "cannot be read" in settled(file)
     assert file.users.holds("bob")
     path.write_text("anna\nbob\ncarl\n")
     assert "3 entries" in settled(file)
+    assert file.trouble == ""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "fifo").rename(path)
     assert "not a plain file" in settled(file)
@@ -228,7 +230,7 @@ def test_the_lists_go_into_the_limits(tmp_path: Path) -> None:
     (tmp_path / "deny").write_text("bob\n")
     files = UserFiles("", str(tmp_path / "deny"))
     files.load()
-    limits = files.applied(Limits())
+    limits = files.applied(default_limits())
     assert limits.users is None
     assert isinstance(limits.denied, UserList)
     assert limits.denied.holds("bob")

@@ -12,10 +12,20 @@ import pytest
 
 from popauthd.logs import Quiet
 from popauthd.serving.accepting import Accepting
-from popauthd.watch.control import listen
+from popauthd.serving.unix_socket import listen
 from tests.support.helpers import no_descriptor_left
 
 log = logging.getLogger("test")
+
+
+def accepting_in(selector: selectors.BaseSelector, listener: socket.socket) -> Accepting:
+    """What accepts at a listener, whose events are called "listener"."""
+    return Accepting(
+        listener,
+        lambda: selector.register(listener, selectors.EVENT_READ, "listener"),
+        lambda: selector.unregister(listener),
+        Quiet(log),
+    )
 
 
 class Loop:
@@ -25,7 +35,7 @@ class Loop:
         path = str(directory / "socket")
         self.listener = listen(path, 0o600)
         self.selector = selectors.DefaultSelector()
-        self.accepting = Accepting(self.listener, self.selector, "listener", Quiet(log))
+        self.accepting = accepting_in(self.selector, self.listener)
         self.clients = [socket.socket(socket.AF_UNIX) for _ in range(clients)]
         for client in self.clients:
             client.connect(path)
@@ -83,9 +93,28 @@ def test_without_a_descriptor_the_listener_rests_and_it_is_said_once(
     assert loop.accepting.wait(60) == 60
 
 
+def test_room_that_is_made_is_used_and_without_it_the_listener_rests(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = socket.socket(socket.AF_UNIX)
+
+    def make_room() -> bool:
+        there = kept.fileno() >= 0
+        kept.close()
+        return there
+
+    loop.accepting._make_room = make_room
+    with no_descriptor_left():
+        accepted = list(loop.accepting.connections(64))
+        assert len(accepted) == 1
+        assert len(caplog.records) == 1, "there was no room for the second one"
+        assert loop.ready() == []
+    accepted[0].close()
+
+
 def test_a_listener_that_fails_in_another_way_rests_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, selectors.DefaultSelector() as selector:
-        accepting = Accepting(listener, selector, "listener", Quiet(log))
+        accepting = accepting_in(selector, listener)
         listener.shutdown(socket.SHUT_RDWR)  # from now on it is readable, and accept(2) gives EINVAL
         for _ in range(2):
             assert [key.data for key, _events in selector.select(0)] == ["listener"]
@@ -102,3 +131,23 @@ def test_closing_it_takes_the_listener_out_also_while_it_rests(loop: Loop) -> No
     assert loop.accepting.wait(60) == 60
     loop.accepting.tend()
     assert loop.ready() == []
+
+
+class Plain:
+    """A listener of a Python whose sockets have accept() alone."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.family, self.type, self.proto = listener.family, listener.type, listener.proto
+        self.accept, self.setblocking = listener.accept, listener.setblocking
+
+
+def test_a_python_without_the_bare_accept_accepts_the_same(loop: Loop) -> None:
+    plain = Accepting(Plain(loop.listener), lambda: None, lambda: None, Quiet(log))  # type: ignore[arg-type]
+    for accepting in (plain, loop.accepting):
+        (connection,) = accepting.connections(1)
+        assert (connection.family, connection.type, connection.gettimeout()) == (
+            socket.AF_UNIX,
+            socket.SOCK_STREAM,
+            None,
+        )
+        connection.close()

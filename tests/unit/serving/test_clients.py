@@ -1,95 +1,75 @@
-"""popauthd.serving.clients: peers take turns, each is bounded, and a turn is short."""
+"""popauthd.serving.clients: the loop that every server shares keeps its bounds and drops who is slow or broken."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 import selectors
 import socket
+import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from popauthd.serving import clients
-from popauthd.serving.clients import Client, Clients
-from popauthd.watch.control import listen
+from popauthd.serving.clients import Bounds, Client, Clients
 from tests.support.helpers import no_descriptor_left
 
 log = logging.getLogger("test")
-AT_MOST = 100
+BOUNDS = Bounds(accept_at_once=4, clients=6, seconds=3600.0, read_bytes=10)
+FULL = "more than 6 clients at once; dropping the oldest"
 
 
-class Words:
-    """What a client sends; a blank ends a word."""
+class Echo:
+    """A server on a real socket that notes what it is told. Each client's state is its number.
 
-    def __init__(self) -> None:
-        self.text = b""
+    lose_newest: the newest client makes room.
+    """
 
-    def feed(self, more: bytes) -> None:
-        self.text += more
-
-
-class Serving:
-    """Clients on a real socket. uids: of the connections to come, in their order; None is not welcome."""
-
-    def __init__(self, directory: Path, at_most: int = AT_MOST, seconds: float = 60.0) -> None:
-        self.path = str(directory / "socket")
-        self.listener = listen(self.path, 0o600)
+    def __init__(self, *, lose_newest: bool = False) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.selector = selectors.DefaultSelector()
-        self.uids: list[int | None] = []
-        self.heard: list[bytes] = []
+        self.number = 0
+        self.unwelcome: set[int] = set()
+        self.taken: list[Client[int]] = []
+        self.heard: list[tuple[int, bytes | None]] = []
+        self.ended: list[int] = []
         self.connections: list[socket.socket] = []
-        self.clients = Clients(
-            self.listener, self.selector, log=log, at_most=at_most, seconds=seconds,
-            welcome=lambda _connection: self.uids.pop(0), stream=Words, hear=self.hear,
-        )  # fmt: skip
+        self.clients: Clients[int] = Clients(
+            self.listener, self.selector, self, BOUNDS, log, self.newest if lose_newest else None
+        )
 
-    def hear(self, client: Client[Words]) -> bool:
-        word, blank, rest = client.stream.text.partition(b" ")
-        if not blank:
-            return False
-        self.heard.append(word)
-        client.stream.text = rest
-        if word == b"proof":
-            self.clients.prove(client)
-        if word == b"bye":
-            self.clients.drop(client)
-            return False
-        return bool(rest)
+    def newest(self) -> Client[int]:
+        return self.taken[-1]
 
-    def connect(self, uid: int | None, text: bytes = b"", number: int = 1) -> list[socket.socket]:
-        made = []
-        for _ in range(number):
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(20)
-            connection.connect(self.path)
-            if text:
-                connection.sendall(text)
-            self.uids.append(uid)
-            made.append(connection)
+    def take_in(self) -> None:
+        for client in self.clients.accept():
+            self.taken.append(client)
+            self.clients.watch(client)
+
+    def welcome(self, _connection: socket.socket) -> int | None:
+        self.number += 1
+        return None if self.number in self.unwelcome else self.number
+
+    def hear(self, client: Client[int]) -> None:
+        self.heard.append((client.state, self.clients.receive(client)))
+
+    def end(self, client: Client[int]) -> None:
+        self.ended.append(client.state)
+        self.clients.drop(client)
+
+    def connect(self, number: int = 1) -> list[socket.socket]:
+        made = [socket.create_connection(self.listener.getsockname(), 20) for _ in range(number)]
         self.connections += made
         return made
 
-    def turn(self) -> int:
-        """One turn of the loop as the watcher makes it; how many were heard in it."""
-        before = len(self.heard)
-        self.clients.tend()
-        for key, _events in self.selector.select(0):
+    def turn(self, wait: float = 0) -> None:
+        for key, _events in self.selector.select(wait):
             key.data()
-        return len(self.heard) - before
+        self.clients.tend()
 
-    def open(self, connections: list[socket.socket]) -> int:
-        """How many of them the server has not closed."""
-        kept = 0
-        for connection in connections:
-            connection.setblocking(False)
-            try:
-                kept += connection.recv(10) != b""
-            except BlockingIOError:
-                kept += 1
-            except ConnectionResetError:  # with a word unread
-                pass
-        return kept
+    def numbers(self) -> list[int]:
+        return [client.state for client in self.taken if client in self.clients]
 
     def close(self) -> None:
         self.clients.close()
@@ -99,165 +79,194 @@ class Serving:
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Serving]:
-    made = Serving(tmp_path)
+def server() -> Iterator[Echo]:
+    made = Echo()
     yield made
     made.close()
 
 
-def test_peers_take_turns_whoever_came_first(serving: Serving) -> None:
-    serving.connect(1, b"one bye ", 40)
-    serving.connect(2, b"two bye ")
-    serving.connect(3, b"three bye ", 3)
-    serving.turn()
-    assert serving.heard[:3] == [b"one", b"two", b"three"]
-    assert serving.heard[3:6] == [b"one", b"bye", b"three"]
+def test_a_turn_accepts_so_many_and_the_next_one_the_rest(server: Echo) -> None:
+    server.connect(6)
+    server.turn()
+    assert server.numbers() == [1, 2, 3, 4]
+    server.turn()
+    assert (server.numbers(), len(server.clients), server.clients.full) == ([1, 2, 3, 4, 5, 6], 6, True)
 
 
-def test_a_turn_hears_so_many_and_the_loop_does_not_wait_for_the_rest(serving: Serving) -> None:
-    serving.connect(1, b"word ", 40)
-    assert [serving.turn(), serving.clients.wait(5)] == [clients.HEAR_AT_ONCE, 0]
-    assert [serving.turn(), serving.clients.wait(5)] == [clients.HEAR_AT_ONCE, 0]
-    assert [serving.turn(), serving.clients.wait(5)] == [40 - 2 * clients.HEAR_AT_ONCE, 5]
+def test_the_oldest_makes_room_for_one_too_many_and_it_is_said_once(
+    server: Echo, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.connect(6)
+    server.turn()
+    server.turn()
+    assert server.ended == []
+    server.connect(2)
+    server.turn()
+    assert (server.ended, server.numbers()) == ([1, 2], [3, 4, 5, 6, 7, 8])
+    assert server.connections[0].recv(10) == b""
+    assert [record.getMessage() for record in caplog.records] == [FULL]
 
 
-def test_one_client_that_says_much_is_heard_once_in_a_round(serving: Serving) -> None:
-    serving.connect(1, b"much " * 50)
-    serving.connect(2, b"little ")
-    serving.turn()
-    assert serving.heard[:2] == [b"much", b"little"]
-    for _ in range(9):
-        serving.turn()
-    assert serving.heard.count(b"much") == 50
+def test_a_server_may_choose_who_makes_room() -> None:
+    server = Echo(lose_newest=True)
+    server.connect(7)
+    server.turn()
+    server.turn()
+    assert (server.ended, server.numbers()) == ([6], [1, 2, 3, 4, 5, 7])
+    server.close()
 
 
-def test_what_a_client_says_later_is_heard_like_what_it_said_at_once(serving: Serving) -> None:
-    silent = serving.connect(1, number=20)
-    for _ in range(3):
-        serving.turn()
-    assert serving.open(silent) == 20
-    for connection in silent:
-        connection.send(b"late ")
-    heard = [serving.turn() for _ in range(3)]
-    assert (sum(heard), max(heard)) == (20, clients.HEAR_AT_ONCE)
+def test_who_is_not_welcome_is_closed_and_takes_nobodys_place(server: Echo) -> None:
+    server.connect(6)
+    server.turn()
+    server.turn()
+    server.unwelcome = {7}
+    (stranger,) = server.connect()
+    server.turn()
+    assert stranger.recv(10) == b""
+    assert (server.ended, len(server.clients)) == ([], 6)
 
 
-def test_the_peer_with_the_most_clients_makes_room(serving: Serving) -> None:
-    honest = serving.connect(2, number=10)
-    crowd = serving.connect(1, number=AT_MOST + 50)
-    late = serving.connect(3, b"word ")
-    for _ in range(20):
-        serving.turn()
-    assert serving.open(honest) == 10
-    assert serving.open(crowd) == AT_MOST - 11
-    assert serving.open(crowd[:61]) == 0, "its oldest go first"
-    assert serving.heard == [b"word"]
-    assert serving.open(late) == 1
-    assert len(serving.clients) == AT_MOST
+def test_what_comes_is_read_in_bounded_pieces_and_then_the_end(server: Echo) -> None:
+    (client,) = server.connect()
+    server.turn()
+    client.sendall(b"x" * 15)
+    server.turn(20)
+    server.turn(20)
+    client.close()
+    server.turn(20)
+    assert server.heard == [(1, b"x" * 10), (1, b"x" * 5), (1, b"")]
+    assert (server.ended, server.numbers()) == ([], [1]), "what an end means is for the server to say"
 
 
-def test_who_has_proved_himself_makes_room_last(serving: Serving) -> None:
-    proved = serving.connect(-1, b"proof ", AT_MOST - 10)
-    for _ in range(10):
-        serving.turn()
-    strangers = serving.connect(-1, number=50)
-    for _ in range(10):
-        serving.turn()
-    assert (serving.open(proved), serving.open(strangers)) == (AT_MOST - 10, 10)
-    more = []
-    for _ in range(20):
-        more += serving.connect(-1, b"proof ")
-        serving.turn()
-    assert (serving.open(strangers), serving.open(more)) == (0, 20)
-    assert (serving.open(proved), serving.open(proved[:10])) == (AT_MOST - 20, 0), "then the oldest of all"
+def test_a_broken_connection_is_ended(server: Echo) -> None:
+    (client,) = server.connect()
+    server.turn()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()  # resets the connection
+    server.turn(20)
+    assert (server.heard, server.ended, len(server.clients)) == ([(1, None)], [1], 0)
 
 
-def test_strangers_do_not_stand_before_who_has_proved_himself(serving: Serving) -> None:
-    proved = serving.connect(-1, b"proof ")[0]
-    serving.turn()
-    serving.connect(-1, b"stranger ", 40)
-    serving.turn()
-    proved.send(b"known ")
-    serving.turn()
-    serving.turn()
-    assert b"known" in serving.heard[: 2 * clients.HEAR_AT_ONCE + 3]
+def test_a_client_that_has_sent_nothing_yet_is_watched_once_it_was_read_in_vain(server: Echo) -> None:
+    (connection,) = server.connect()
+    (client,) = server.clients.accept()
+    assert len(server.selector.get_map()) == 1
+    assert server.clients.receive(client) is None
+    assert server.clients.receive(client) is None
+    assert len(server.selector.get_map()) == 2
+    connection.sendall(b"late")
+    server.turn(20)
+    assert server.heard == [(1, b"late")]
 
 
-def test_who_is_not_welcome_is_closed_at_once_and_holds_nobody_up(serving: Serving) -> None:
-    strangers = serving.connect(None, b"word ", 60)
-    serving.connect(1, b"hello ")
-    assert serving.turn() == 1
-    assert serving.open(strangers) == 0
-    assert (serving.heard, len(serving.clients)) == ([b"hello"], 1)
+def test_who_is_watched_no_more_is_not_heard_and_can_be_dropped(server: Echo) -> None:
+    (connection,) = server.connect()
+    server.turn()
+    (client,) = server.taken
+    server.clients.unwatch(client)
+    server.clients.unwatch(client)
+    connection.sendall(b"word")
+    server.turn()
+    assert server.heard == []
+    server.clients.drop(client)
+    assert (len(server.clients), len(server.selector.get_map())) == (0, 1)
 
 
-def test_the_queue_is_emptied_faster_than_clients_are_heard(serving: Serving) -> None:
-    """Else a crowd fills it, and nobody can connect."""
-    serving.connect(1, b"word ", 400)
-    serving.turn()
-    assert len(serving.clients) == AT_MOST
-    assert serving.uids == []
+def test_who_was_dropped_earlier_in_a_turn_is_not_heard_in_it(server: Echo) -> None:
+    for connection in server.connect(2):
+        connection.sendall(b"word")
+    server.turn()
+    events = server.selector.select(20)
+    assert len(events) == 2
+    for client in server.taken:
+        server.clients.drop(client)
+    for key, _events in events:
+        key.data()
+    assert server.heard == []
 
 
-def test_who_goes_away_is_forgotten(serving: Serving) -> None:
-    for connection in serving.connect(1, b"word ", 10) + serving.connect(1, number=10):
-        connection.close()
-    for _ in range(4):
-        serving.turn()
-    assert (len(serving.heard), len(serving.clients)) == (10, 0)
-    assert len(serving.selector.get_map()) == 1
+def test_whose_time_is_over_is_ended_and_nobody_else(server: Echo) -> None:
+    assert server.clients.slow_at == math.inf
+    server.connect(2)
+    server.turn()
+    first, second = server.taken
+    assert server.clients.slow_at == first.until < second.until
+    server.clients.keep_until(second, 0.0)
+    assert server.clients.slow_at == 0.0
+    server.turn()
+    assert (server.ended, server.clients.slow_at) == ([2], first.until)
+    server.clients.keep_until(first, math.inf)
+    server.turn()
+    assert server.ended == [2]
 
 
-def test_who_is_dropped_while_he_waits_in_line_is_not_heard(serving: Serving) -> None:
-    crowd = {b"%d" % number: serving.connect(1, b"%d " % number) for number in range(AT_MOST + 40)}
-    for _ in range(20):
-        serving.turn()
-    assert len(serving.heard) == len(set(serving.heard)) < AT_MOST + 40
-    assert {name for name, connection in crowd.items() if serving.open(connection)} <= set(serving.heard)
-    assert len(serving.clients) == AT_MOST
+def test_a_time_that_was_put_off_is_looked_at_again_when_the_first_one_is_over(server: Echo) -> None:
+    server.connect()
+    server.turn()
+    (client,) = server.taken
+    server.clients.keep_until(client, 0.0)
+    server.clients.keep_until(client, math.inf)
+    server.turn()
+    assert (server.ended, server.clients.slow_at) == ([], math.inf)
 
 
-def test_time_runs_out(tmp_path: Path) -> None:
-    serving = Serving(tmp_path, seconds=0.0)
-    silent = serving.connect(1, number=5)
-    serving.turn()
-    serving.turn()
-    assert (serving.open(silent), len(serving.clients)) == (0, 0)
-    serving.close()
+def test_other_bounds_hold_from_the_next_client_on(server: Echo) -> None:
+    server.connect()
+    server.turn()
+    server.clients.bounds = dataclasses.replace(BOUNDS, seconds=0.0)
+    server.connect()
+    server.turn()
+    assert (server.ended, server.numbers()) == ([2], [1])
 
 
-def test_without_a_descriptor_those_who_are_in_are_heard(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
-    known = serving.connect(1, number=3)
-    serving.turn()
+def test_a_reply_is_sent_whole_or_not_at_all(server: Echo) -> None:
+    connection, gone = server.connect(2)
+    server.turn()
+    first, second = server.taken
+    assert first.send(b"reply")
+    assert connection.recv(10) == b"reply"
+    assert not first.send(b"x" * 100_000_000), "more than any buffer holds"
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()
+    assert not second.send(b"reply")
+
+
+def test_without_a_descriptor_the_loop_rests_and_then_accepts_again(
+    server: Echo, caplog: pytest.LogCaptureFixture
+) -> None:
+    (early,) = server.connect()
+    server.turn()
+    server.connect()
     with no_descriptor_left():
-        for _ in range(3):
-            known[0].send(b"word ")
-            serving.turn()
-            serving.turn()
-        assert serving.heard == [b"word"] * 3
-    late = socket.socket(socket.AF_UNIX)
-    with late:
-        late.connect(serving.path)
-        serving.uids.append(2)
-        late.send(b"late ")
-        with no_descriptor_left():
-            serving.turn()
-            serving.turn()
-            assert serving.selector.select(0) == [], "the loop would spin"
-            assert 0 < serving.clients.wait(60) < 60
-            known[0].send(b"word ")
-            serving.turn()
-            assert serving.heard[-1] == b"word"
-        serving.selector.select(serving.clients.wait(60))
-        serving.turn()
-        assert serving.heard[-1] == b"late"
-    said = [record.getMessage() for record in caplog.records]
-    assert said == ["cannot accept a client for now, those who are in are served: Too many open files"]
+        server.turn()
+        assert server.selector.select(0) == [], "the loop would spin"
+        assert 0 < server.clients.wait(60) < 60
+        early.sendall(b"word")
+        server.turn()
+        assert server.heard == [(1, b"word")]
+    server.selector.select(server.clients.wait(60))
+    server.clients.tend()
+    server.turn()
+    assert server.numbers() == [1, 2]
+    assert server.clients.wait(60) == 60
+    assert len(caplog.records) == 1
 
 
-def test_closing_leaves_nothing(serving: Serving) -> None:
-    connections = serving.connect(1, b"word ", 40)
-    serving.turn()
-    serving.clients.close()
-    assert (serving.open(connections), len(serving.clients), serving.clients.wait(7)) == (0, 0, 7)
-    assert len(serving.selector.get_map()) == 0
+def test_when_nobody_is_accepted_any_more_those_who_are_in_are_served(server: Echo) -> None:
+    (early,) = server.connect()
+    server.turn()
+    server.clients.accept_no_more()
+    server.connect()
+    early.sendall(b"word")
+    server.turn(20)
+    server.turn()
+    assert (server.heard, server.numbers()) == ([(1, b"word")], [1])
+
+
+def test_closing_ends_everybody_and_leaves_the_listener_open(server: Echo) -> None:
+    server.connect(3)
+    server.turn()
+    server.clients.close()
+    assert (server.ended, len(server.selector.get_map())) == ([1, 2, 3], 0)
+    assert server.listener.fileno() >= 0

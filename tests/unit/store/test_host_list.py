@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from popauthd.errors import StoreError
 from popauthd.store import host_list
+from popauthd.store.block import Block
 from popauthd.store.host_list import HostList
-from tests.support.helpers import eventually
+from tests.support.helpers import eventually, in_blocks
 
 A, SIX, NET = "192.0.2.10", "2001:db8::7", "2001:db8:1:2::/64"
 
@@ -30,7 +32,8 @@ LINES = [
 
 @pytest.mark.parametrize(("address", "text"), [row[1:] for row in LINES], ids=[row[0] for row in LINES])
 def test_the_line_of_an_address(address: str, text: str) -> None:
-    assert host_list.line(address, 1795469400) == text
+    (block,) = in_blocks({address: 1795469400})
+    assert host_list.lines(block).decode() == text
 
 
 def test_it_is_written_at_the_start_though_nothing_has_changed(path: Path) -> None:
@@ -42,34 +45,44 @@ def test_it_is_written_at_the_start_though_nothing_has_changed(path: Path) -> No
 
 def test_it_is_written_again_only_when_something_has_changed(path: Path) -> None:
     listed = HostList(str(path))
-    listed.write([(A, 5)])
+    listed.write(in_blocks({A: 5}))
     assert not listed.stale
     assert not listed.due()
     listed.stale = True
     eventually(listed.due, "it may be written again")
 
 
-def test_a_list_that_takes_long_to_write_is_not_written_all_the_time(path: Path) -> None:
+def test_a_list_that_takes_long_to_write_is_not_written_all_the_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Writing may take a tenth of the time: while one that took t was written last, it waits for ten of them."""
-
-    def slow() -> Iterator[tuple[str, int]]:
-        yield from ((f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 5) for n in range(100_000))
-
+    clock = iter([100.0, 100.5])
     listed = HostList(str(path))
-    listed.write(slow())
+    with monkeypatch.context() as patched:
+        patched.setattr("popauthd.store.host_list.time.monotonic", lambda: next(clock))
+        listed.write(in_blocks({A: 5}))
+    assert listed._not_before == 105.5
+
+
+@pytest.mark.parametrize(("addresses", "least"), [(10, 0.0), (100_000, 1.0)])
+def test_a_long_list_is_written_once_a_second_at_most(path: Path, addresses: int, least: float) -> None:
+    listed = HostList(str(path))
+    began = time.monotonic()
+    listed.write(in_blocks({f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}": 5 for n in range(addresses)}))
+    assert listed._not_before >= began + least
+    assert addresses > 10 or listed._not_before < time.monotonic() + 1
     listed.stale = True
-    assert not listed.due(), "some 0.05 s were needed, so half a second must pass"
-    eventually(listed.due, "then it may be written again")
+    assert not listed.due()
 
 
 def test_one_that_cannot_be_written_leaves_the_old_one_and_is_still_due(path: Path) -> None:
     listed = HostList(str(path))
-    listed.write([(A, 5)])
+    listed.write(in_blocks({A: 5}))
     listed.stale = True
     blocking = path.with_name("relay-hosts.new")
     blocking.mkdir()
     with pytest.raises(StoreError, match=r"^host list .*relay-hosts: cannot be written: Is a directory$"):
-        listed.write([(SIX, 6)])
+        listed.write(in_blocks({SIX: 6}))
     assert path.read_text() == f"{A}: 5\n"
     assert listed.stale
     blocking.rmdir()
@@ -81,24 +94,24 @@ def test_a_link_in_the_new_lists_place_is_not_followed(path: Path, tmp_path: Pat
     elsewhere.write_text("mine")
     path.with_name("relay-hosts.new").symlink_to(elsewhere)
     with pytest.raises(StoreError):
-        host_list.write(str(path), [(A, 5)])
+        host_list.write(str(path), in_blocks({A: 5}))
     assert elsewhere.read_text() == "mine"
-    host_list.write(str(path), [(A, 5)])
+    host_list.write(str(path), in_blocks({A: 5}))
     assert path.read_text() == f"{A}: 5\n", "the link was taken away"
 
 
 def test_what_an_earlier_attempt_left_is_written_over(path: Path) -> None:
     path.with_name("relay-hosts.new").write_text("something much longer than what comes now\n" * 9)
-    host_list.write(str(path), [(A, 5)])
+    host_list.write(str(path), in_blocks({A: 5}))
     assert path.read_text() == f"{A}: 5\n"
     assert [entry.name for entry in path.parent.iterdir()] == ["relay-hosts"]
 
 
 def test_a_disk_that_fills_up_leaves_the_old_list_and_no_half_one(path: Path) -> None:
-    host_list.write(str(path), [(A, 5)])
+    host_list.write(str(path), in_blocks({A: 5}))
 
-    def ends() -> Iterator[tuple[str, int]]:
-        yield SIX, 6
+    def ends() -> Iterator[Block]:
+        yield from in_blocks({SIX: 6})
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(StoreError, match="No space left on device"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ import pytest
 
 from popauthd.errors import StoreError
 from popauthd.store import publisher as module
+from popauthd.store import stopped_reader
 from popauthd.store.books import Books
 from popauthd.store.host_list import HostList
 from popauthd.store.publisher import Publisher
@@ -211,6 +214,34 @@ def test_in_a_dry_run_what_is_made_again_is_empty(tmp_path: Path) -> None:
     site.close()
 
 
+def test_a_list_that_may_not_be_written_yet_is_not_left_to_the_next_event(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    site.grant(C)
+    clock[0] += 5
+    site.publisher.tend(site.books)
+    assert site.publisher.wait(1000) == 1000
+    site.publisher._host_list._not_before = clock[0] + 3  # type: ignore[union-attr] # as after a long list
+    site.grant("192.0.2.12")
+    site.publisher.tend(site.books)
+    assert "192.0.2.12" not in site.listed()
+    assert (site.publisher.wait(1000), site.publisher.wait(1)) == (3, 1)
+    clock[0] += 4
+    assert site.publisher.wait(1000) == 0
+    site.publisher.tend(site.books)
+    assert "192.0.2.12" in site.listed()
+
+
+def test_a_list_that_cannot_be_written_is_not_tried_all_the_time(site: Site) -> None:
+    site.list.with_name("relay-hosts.new").mkdir()
+    site.list.unlink()
+    with pytest.raises(StoreError):
+        site.tend()
+    assert site.publisher.wait(1000) == 1000
+
+
 def test_the_files_are_looked_at_only_now_and_then(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 3600.0)
     assert site.tend() == []
@@ -227,3 +258,87 @@ def test_the_host_list_is_written_when_something_changed_and_not_before(site: Si
     site.publisher._host_list._not_before = 0.0  # type: ignore[union-attr]
     assert site.tend() == []
     assert site.listed() == {A, B, C}
+
+
+READER = """
+import os, signal, sys, lmdb
+env = lmdb.open(sys.argv[1], subdir=False, readonly=True, max_readers=16)
+with env.begin() as txn:
+    txn.get(b"192.0.2.10")
+    print("reading", flush=True)
+    if sys.argv[2] == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def reading(site: Site, then: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A reader that has begun to look, and then stops or is killed."""
+    command = [sys.executable, "-c", READER, str(site.map), then]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reading\n"
+        if then == "stop":
+            eventually(lambda: stopped_reader._state(process.pid) == "T", "it is stopped")
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def stand_still(site: Site) -> list[tuple[str, str]]:
+    """What is told at the look after the time in which a reader may stand still."""
+    assert site.tend() == []
+    site.publisher._reader._since -= stopped_reader.STILL_SECONDS
+    return site.tend()
+
+
+def test_a_map_whose_pages_a_stopped_reader_holds_is_made_anew_and_told_until_it_goes_on(site: Site) -> None:
+    with reading(site, "stop") as process:
+        assert stand_still(site) == [], "it reads the newest commit"
+        site.grant(C)
+        news = [
+            (
+                "map.remade",
+                f"relay map {site.map} could not free its pages, as process {process.pid} stands still while it reads; "
+                "made again (3 addresses)",
+            )
+        ]
+        assert stand_still(site) == news
+        assert site.publisher.stopped_reader == f"process {process.pid} was stopped while it read the relay map"
+        assert stand_still(site) == [], "the new file is not held"
+        assert site.publisher.stopped_reader != ""
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"done\n"
+        assert site.publisher.stopped_reader == ""
+    assert site.read() == {A, B, C}
+
+
+def test_a_reader_that_was_stopped_and_is_gone_is_told_no_more(site: Site) -> None:
+    with reading(site, "stop"):
+        site.grant(C)
+        assert stand_still(site) != []
+        assert site.publisher.stopped_reader != ""
+    assert site.publisher.stopped_reader == ""
+
+
+def test_a_reader_that_was_killed_while_it_read_is_none(site: Site) -> None:
+    with reading(site, "kill") as process:
+        process.wait()
+        site.grant(C)
+        assert stand_still(site) == []
+        assert site.publisher.stopped_reader == ""
+
+
+def test_a_reader_that_is_at_another_commit_at_each_look_does_not_stand_still(site: Site) -> None:
+    with reading(site, "stop"):
+        site.grant(C)
+        assert site.tend() == []
+        site.publisher._reader._seen = (site.publisher._reader._seen[0], 1)
+        site.publisher._reader._since -= stopped_reader.STILL_SECONDS
+        assert site.tend() == []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
@@ -15,7 +17,7 @@ import pytest
 from popauthd.errors import StoreError, StoreNewerError
 from popauthd.model import Grant
 from popauthd.store.books import DATABASES, SCHEMA, Books
-from popauthd.store.quarantine import _CHILD, KEEP, OLDEST_SCHEMA, heal, move_aside, probe
+from popauthd.store.quarantine import _CHILD, KEEP, OLDEST_SCHEMA, heal, leave, move_aside, probe
 from tests.support.helpers import ROOT, write_map
 
 NOW = 1_795_467_600
@@ -69,6 +71,51 @@ def test_a_damaged_file_is_moved_aside_and_new_books_can_be_opened(books: Path, 
     Books(str(books)).close()
     kept = list(books.parent.glob("books.mdb.damaged-*"))
     assert [path.read_bytes() for path in kept] == ([damaged] if damaged else [])
+
+
+def leave_whole(path: Path) -> None:
+    leave(str(path), SCHEMA.decode())
+
+
+def test_a_file_that_was_left_whole_is_not_read_through_but_only_once(
+    books: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_whole(books)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nowhere")
+        assert mend(books) == ""
+        with pytest.raises(StoreError, match="cannot be started"):
+            mend(books)
+    assert [path.name for path in books.parent.iterdir() if "whole" in path.name] == []
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "written": lambda path: os.pwrite(os.open(path, os.O_WRONLY), b"x", 5000),
+    "cut short": lambda path: os.truncate(path, 8192),
+    "replaced by a copy": lambda path: (path.rename(f"{path}.old"), shutil.copy2(f"{path}.old", path)),
+    "used by a watcher": lambda path: change_schema(path, SCHEMA),
+    "of another schema": lambda path: leave(str(path), "99"),
+    "a note that is torn": lambda path: path.with_name("books.mdb.whole").write_text("3 Ma"),
+    "a note that is none": lambda path: path.with_name("books.mdb.whole").write_bytes(b"\xff"),
+    "no note": lambda path: path.with_name("books.mdb.whole").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_file_that_is_not_as_it_was_left_is_read_through(
+    books: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
+) -> None:
+    leave_whole(books)
+    change(books)
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    with pytest.raises(StoreError, match="cannot be started"):
+        mend(books)
+
+
+def test_a_note_that_cannot_be_left_is_none(books: Path) -> None:
+    books.with_name("books.mdb.whole").mkdir()
+    leave_whole(books)
+    assert mend(books) == ""
 
 
 def test_only_the_newest_damaged_files_are_kept(tmp_path: Path) -> None:
@@ -188,12 +235,14 @@ def test_pages_that_contradict_each_other_are_damage_also_where_lmdb_aborts(book
 
 
 MAKE = """
-writer.replace((f"10.0.{number >> 8}.{number & 255}", 9999999999) for number in range(600))
+from tests.support.helpers import in_blocks
+writer.replace(in_blocks({f"10.0.{number >> 8}.{number & 255}": 9999999999 for number in range(600)}))
 for number in range(0, 600, 3):
     writer.apply({f"10.0.{number >> 8}.{number & 255}": None})
 """
 USE = """
-writer.replace((f"10.1.{number >> 8}.{number & 255}", 9999999999) for number in range(100))
+from tests.support.helpers import in_blocks
+writer.replace(in_blocks({f"10.1.{number >> 8}.{number & 255}": 9999999999 for number in range(100)}))
 writer.apply({"10.0.0.9": 5})
 """
 

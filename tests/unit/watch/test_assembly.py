@@ -33,6 +33,13 @@ def test_the_first_usual_log_that_exists_is_followed(tmp_path: Path, monkeypatch
     assert [source.name for source in assembly.followed(NOTHING)] == [str(log)]
 
 
+def test_a_usual_log_that_cannot_be_looked_at_is_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "mail.log"
+    log.touch()
+    monkeypatch.setattr(assembly, "USUAL_LOGS", (f"/{'x' * 300}/a.log", str(log)))
+    assert [source.name for source in assembly.followed(NOTHING)] == [str(log)]
+
+
 def test_the_journal_comes_first_if_dovecot_logs_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "dovecot_logs_here", lambda: True)
     assert [source.type for source in assembly.followed(NOTHING)] == ["journal"]
@@ -59,7 +66,7 @@ def test_configured_sources_are_taken_as_they_are() -> None:
 
 def test_a_reading_that_makes_no_sense_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"source /x.*Nowhere"):
-        assembly.recogniser(config.plain_source(path="/x", timezone="Nowhere/Town"))
+        assembly.recogniser(config.SourceConfig(path="/x", timezone="Nowhere/Town"))
 
 
 def test_a_format_that_is_not_known_is_a_configuration_error_that_names_the_known() -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from popauthd.model import Event, Login, Refusal, SessionEnd
-from popauthd.policy import Limits
 from popauthd.store.books import Books, Rules
-from popauthd.watch.batch import Batch, Entered, Step
+from popauthd.watch.batch import Batch, Entered, Step, Terms
 from popauthd.watch.deduplication import PAIR_SECONDS, REMEMBERED, Twice
+from tests.support.policy import default_limits
 
 A = "192.0.2.10"
 NOW = 1_795_467_600
-LIMITS = Limits()
+LIMITS = default_limits()
 LOGIN = Login(NOW, A, "alice", "imap", "PLAIN", True, "s1", "198.51.100.5", "dovecot")
 
 
@@ -35,7 +35,7 @@ def enter(
     books: Books, *events: Event, now: int = NOW, source: str = "log", twice: Twice | None = None
 ) -> tuple[Batch, Entered]:
     batch = Batch(source)
-    batch.learn(events, LIMITS, now, holding=True, twice=twice)
+    batch.learn(events, Terms(LIMITS, now, holding=True, twice=twice))
     with books.writing() as writing:
         return batch, batch.enter(writing, now, remember=twice is not None)
 
@@ -107,7 +107,7 @@ def test_a_login_read_again_is_not_told_as_a_grant_where_it_opens_nothing(tmp_pa
 
 def test_entering_a_batch_again_after_a_failure_gives_the_same(books: Books) -> None:
     batch = Batch("log", b"place")
-    batch.learn([LOGIN, replace(LOGIN, address="::1")], LIMITS, NOW, holding=True, twice=None)
+    batch.learn([LOGIN, replace(LOGIN, address="::1")], Terms(LIMITS, NOW, holding=True, twice=None))
     with pytest.raises(RuntimeError), books.writing() as writing:
         batch.enter(writing, NOW, remember=False)
         raise RuntimeError("the disk is full")
@@ -158,14 +158,14 @@ def test_what_finds_no_partner_is_forgotten() -> None:
 
 def test_without_holding_sessions_are_not_looked_at(books: Books) -> None:
     batch = Batch("log")
-    batch.learn([LOGIN, ended("s9", NOW), Refusal("torn", NOW)], LIMITS, NOW, holding=False, twice=None)
-    assert [step.session for step in batch.steps if isinstance(step, Step)] == [""]
-    assert not any(isinstance(step, SessionEnd) for step in batch.steps)
+    batch.learn([LOGIN, ended("s9", NOW), Refusal("torn", NOW)], Terms(LIMITS, NOW, holding=False, twice=None))
+    assert [step.session for _place, step in batch.steps if isinstance(step, Step)] == [""]
+    assert not any(isinstance(step, SessionEnd) for _place, step in batch.steps)
 
 
 def test_a_login_read_late_publishes_nothing_by_itself(books: Books) -> None:
     batch = Batch("log")
-    batch.learn([LOGIN], LIMITS, NOW + 7200, holding=True, twice=None)
+    batch.learn([LOGIN], Terms(LIMITS, NOW + 7200, holding=True, twice=None))
     with books.writing() as writing:
         batch.enter(writing, NOW + 7200, remember=False)
         assert (writing.published.changes, writing.sessions.held_count()) == ({}, 1)

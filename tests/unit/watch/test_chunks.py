@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from popauthd.address import network
 from popauthd.model import Event, Login, Refusal, SessionEnd
-from popauthd.policy import Limits
 from popauthd.policy.cut_names import may_be_cut
 from popauthd.store.books import DATABASES, Books, Rules
-from popauthd.watch.batch import Batch
+from popauthd.watch.batch import Batch, Terms
+from tests.support.policy import default_limits
 
 NOW = 1_795_467_600
 A, B, NEVER = "192.0.2.10", "192.0.2.11", "203.0.113.9"
 LONG = "x" * 77 + "..."
-LIMITS = Limits(never=(network(NEVER),))
+LIMITS = default_limits(never=(network(NEVER),))
 RULES = Rules(shared_users=2, hold_seconds=43200)
 Dump = dict[str, list[tuple[bytes, bytes]]]
 
@@ -42,7 +42,7 @@ def entered(directory: Path, chunks: Sequence[Sequence[Event]], *, remember: boo
         writing.revocations.revoke_user("mallory", NOW - 300)
     for chunk in chunks:
         batch = Batch("log")
-        batch.learn(chunk, LIMITS, NOW, holding=True, twice=None)
+        batch.learn(chunk, Terms(LIMITS, NOW, holding=True, twice=None))
         with books.writing() as writing:
             batch.enter(writing, NOW, remember=remember)
     with books.reading() as reading:

@@ -13,19 +13,23 @@ from popauthd import clock as clocks
 from popauthd.address import network
 from popauthd.errors import StoreFullError
 from popauthd.model import Grant, Login
-from popauthd.policy import Limits, decide
+from popauthd.policy.decide import decide
+from popauthd.policy.limits import Limits
 from popauthd.policy.user_list import parse
-from popauthd.store.books import Books, Rules
+from popauthd.store.books import Books, Rules, Writing
+from popauthd.store.books.shared import SharedAddresses
 from popauthd.store.host_list import HostList
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
+from popauthd.watch.limits_in_force import LimitsInForce
 from tests.support.helpers import published_expiry
+from tests.support.policy import default_limits
 from tests.support.watching import housekeeping_of
 
 A, B, C = "192.0.2.10", "192.0.2.11", "2001:db8::7"
 NOW = 1_795_467_600
 LIFETIME, HOUR, DAY = 900, 3600, 86400
-LIMITS = Limits()
+LIMITS = default_limits()
 RULES = Rules(shared_users=3, hold_seconds=12 * HOUR)
 
 
@@ -58,6 +62,7 @@ class World:
         self.ledger, self.housekeeping = housekeeping_of(
             self.books, self.publisher, self.limits, lambda: self.now - self.uptime, HOUR
         )
+        self.housekeeping.prepare(self.now)
         with self.ledger.beginning() as writing:
             self.housekeeping.start(writing, self.now)
         self.ledger.publish_due()
@@ -267,6 +272,50 @@ def test_a_shorter_lifetime_shortens_what_stands_and_a_longer_one_lengthens_noth
     assert world.left() == 0
 
 
+def test_many_logins_are_judged_in_several_transactions_and_none_is_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("popauthd.watch.limits_in_force.JUDGED_AT_ONCE", 10)
+    addresses = [f"192.0.2.{number}" for number in range(20)]
+    for address in addresses:
+        for user in ("anna", "bob"):
+            world.login(user, address)
+    limits = replace(LIMITS, denied=parse("anna"), never=(network("192.0.2.7"),))
+    world.housekeeping.limits._configured = world.housekeeping.limits.now = limits
+    world.housekeeping.limits.learn_own(["198.51.100.5"])
+    turns = 1
+    while world.housekeeping.tend(world.now, caught_up=True):
+        turns += 1
+    assert turns > 5, "other work comes to its turn meanwhile"
+    with world.books.reading() as reading:
+        standing = {(row.address, row.user) for row in reading.logins.of() if row.expires_at > world.now}
+    assert standing == {(address, "bob") for address in addresses if address != "192.0.2.7"}
+    assert [address for address in addresses if not world.left(address)] == ["192.0.2.7"]
+
+
+def test_logins_that_are_judged_at_a_start_are_published_when_all_have_been(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("popauthd.watch.limits_in_force.JUDGED_AT_ONCE", 10)
+    for number in range(20):
+        world.login("anna", f"192.0.2.{number}")
+    world.stop()
+    (world.directory / "relay.mdb").unlink()
+    world.limits = replace(LIMITS, denied=parse("anna"))
+    seen = []
+    judged = LimitsInForce._judge_some
+
+    def watched(self: LimitsInForce, writing: Writing, now: int, at_most: int) -> bytes:
+        seen.append(sum(world.left(f"192.0.2.{number}") > 0 for number in range(20)))
+        return judged(self, writing, now, at_most)
+
+    monkeypatch.setattr(LimitsInForce, "_judge_some", watched)
+    world.start()
+    assert len(seen) > 5
+    assert set(seen) == {0}
+    assert not any(world.left(f"192.0.2.{number}") for number in range(20))
+
+
 def test_a_shorter_lifetime_of_a_network_shortens_what_stands_in_it(world: World) -> None:
     world.login()
     world.login("bob", B)
@@ -317,6 +366,21 @@ def test_fewer_shared_users_close_what_they_would_not_open_and_more_open_it(worl
     assert world.left() == 0
     world.restart(rules=RULES)
     assert world.left() == LIFETIME
+
+
+def test_shared_addresses_are_read_once_a_second_at_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in ("anna", "bob", "carl", "dora"):
+        world.login(user)
+    assert world.left() == 0
+    world.tend()
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedAddresses, "all", lambda _self: pytest.fail("read again"))
+        for _ in range(3):
+            world.housekeeping._tend_expiries(world.now, caught_up=True)
+    world.wait(LIFETIME - 1)
+    world.wait(1)
+    with world.books.reading() as reading:
+        assert [found.until for found in reading.shared.all()] == [0]
 
 
 def test_users_of_held_and_late_logins_are_counted(world: World) -> None:

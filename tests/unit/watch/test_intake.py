@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.model import Login, Revocation
-from popauthd.policy import Limits
+from popauthd.address import network
+from popauthd.formats.columns import Block
+from popauthd.model import Failure, Login, Revocation
 from popauthd.store.books import Books, Rules
+from popauthd.store.books.counters import day_of
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
-from popauthd.watch.batch import Batch
 from popauthd.watch.intake import Intake
+from tests.support.blocks import block_of
 from tests.support.helpers import published_expiry
+from tests.support.policy import default_limits
 from tests.support.watching import housekeeping_of
 
 NOW = 1_795_467_600
@@ -34,7 +37,9 @@ class World:
         directory = self._directory
         self.map = MapWriter(str(directory / "relay.mdb"))
         self.books = Books(str(directory / "books.mdb"), Rules())
-        self.ledger, housekeeping = housekeeping_of(self.books, Publisher(self.map), Limits(), lambda: NOW - 1000)
+        self.ledger, housekeeping = housekeeping_of(
+            self.books, Publisher(self.map), default_limits(), lambda: NOW - 1000
+        )
         with self.ledger.beginning() as writing:
             housekeeping.start(writing, self.now)
         self.intake = Intake(self.ledger, housekeeping, many_ways=True)
@@ -158,7 +163,18 @@ def test_a_revocation_from_elsewhere_outlives_the_books(world: World, tmp_path: 
 def test_counters_that_wait_go_in_with_the_next_block(world: World) -> None:
 
     world.intake._notes.count({"push.bad": 2})
-    world.intake.take_block(Batch("log", b"place"), [], NOW)
+    world.intake.take_block("log", Block(0), b"place", NOW)
     with world.ledger.reading() as reading:
         assert reading.counters.of()["push.bad"] == 2
         assert reading.places.of("log") == b"place"
+
+
+def test_a_failed_login_is_counted_and_remembered_and_grants_nothing(world: World) -> None:
+    failures = block_of([Failure(NOW, A, "anna"), Failure(NOW, A, "anna")])
+    world.intake.take_block("mail.log", failures, b"place", NOW)
+    assert not world.may_relay()
+    with world.ledger.reading() as reading:
+        assert reading.counters.of(day_of(NOW)) == {"lines": 2, "login.failed": 2}
+        assert list(reading.logins.of()) == []
+        assert reading.refusals.of(A) is None
+    assert world.intake.failed.of((network(A),), (), NOW)[0].times == 2

@@ -80,3 +80,47 @@ def test_nobody_else_opens_a_write_transaction_of_the_books() -> None:
     """`writing` of Books is the only one: its name stands nowhere else in the package."""
     found = {str(path.relative_to(ROOT)) for path in (ROOT / "popauthd").rglob("*.py") if calls_of("writing", path)}
     assert found == DOORS
+
+
+def test_a_dry_run_that_begins_and_ends_changes_map_and_host_list_with_it(world: World) -> None:
+    world.grant(A)
+    for dry_run, published in ((True, set()), (True, set()), (False, {A}), (False, {A})):
+        with world.ledger.going_by(Rules(shared_users=5), dry_run=dry_run):
+            pass
+        assert world.ledger.publish_now() == []
+        assert world.in_map() == published
+        assert (A in world.listed.read_text()) is not dry_run
+        assert world.in_books() == {A}
+    assert world.ledger.rules.shared_users == 5
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_other_rules_that_cannot_be_entered_are_not_in_force(world: World, dry_run: bool) -> None:
+    world.grant(A)
+    with pytest.raises(ZeroDivisionError), world.ledger.going_by(Rules(shared_users=5), dry_run=dry_run) as writing:
+        writing.logins.grant(Grant(B, "bob", NOW, NOW + 900))
+        1 // 0  # noqa: B018
+    assert (world.ledger.rules, world.ledger.dry_run) == (Rules(), False)
+    world.ledger.take_back()
+    assert world.in_books() == world.in_map() == {A}
+
+
+def test_a_watcher_that_ends_leaves_a_list_that_is_right(world: World) -> None:
+    world.grant(A)
+    world.ledger.publish_due()
+    world.grant(B)
+    assert f"{B}: " not in world.listed.read_text(), "it was written just now"
+    world.ledger.leave()
+    assert f"{B}: " in world.listed.read_text()
+
+
+def test_a_host_list_that_is_kept_no_longer_is_emptied(world: World) -> None:
+    world.grant(A)
+    assert world.ledger.publish_now() == []
+    world.ledger.list_into("")
+    assert world.listed.read_text() == ""
+    assert world.ledger.publish_now() == []
+    assert world.listed.read_text() == ""
+    world.ledger.list_into(str(world.listed))
+    assert world.ledger.publish_now() == []
+    assert f"{A}: " in world.listed.read_text()

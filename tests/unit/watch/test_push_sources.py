@@ -11,19 +11,21 @@ from pathlib import Path
 import pytest
 
 from popauthd.config import from_mapping
+from popauthd.control_client import ask_watcher
 from popauthd.errors import ConfigError
-from popauthd.watch.push_sources import check
+from popauthd.watch.push_sources import check, names
 from tests.servers.place import free_port
 from tests.support.daemons import LIFETIME, Installation, login_line
 from tests.support.helpers import eventually
-from tests.unit.sources.push.test_auth_policy import CLOSE, request, status
-from tests.unit.sources.push.test_messages import REPORT, push
+from tests.support.push_messages import CLOSE, REPORT, push, request, status
 
 
-def test_a_check_names_what_is_configured(secret: Path) -> None:
+def test_what_is_configured_is_named_and_right(secret: Path) -> None:
     both = {"post_login": True, "auth_policy_listen": "127.0.0.1:4001", "auth_policy_secret_file": str(secret)}
-    assert check(from_mapping({}, "test")) == []
-    assert check(from_mapping(both, "test")) == ["post-login", "auth-policy"]
+    assert names(from_mapping({}, "test")) == []
+    assert names(from_mapping(both, "test")) == ["post-login", "auth-policy"]
+    check(from_mapping({}, "test"))
+    check(from_mapping(both, "test"))
 
 
 WRONG = [
@@ -114,9 +116,7 @@ def test_policy_judges_what_is_told_as_it_judges_a_log(told: Told) -> None:
 def test_status_says_what_is_followed_and_where_logins_are_heard(told: Told) -> None:
     shown = told.ctl("status").stdout.decode().splitlines()
     at = next(number for number, line in enumerate(shown) if line.startswith("following "))
-    assert "status present" in shown[at + 1]
-    pairs = [pair.partition(" ") for pair in shown[at + 1].strip().split(", ")]
-    assert all(value not in ("", "None") for _key, _space, value in pairs), pairs
+    assert shown[at + 1] == "  read to its end"
     policy = f"127.0.0.1:{told.port}"
     assert shown[at + 2 : at + 4] == [
         f"hearing post-login on {told.run_dir}/push.sock",
@@ -138,7 +138,14 @@ def test_a_login_told_in_every_way_counts_once(told: Told) -> None:
 def test_what_leads_to_no_login_is_counted_all_the_same(told: Told) -> None:
     assert told.tell(b"hello\n") == b"refused\n"
     assert status(told.report(request(secret=b"no"))) == 403
-    eventually(lambda: told.today().get("push.bad") == told.today().get("policy.403") == 1, "both to be counted")
+    eventually(lambda: told.today().get("push.bad") == told.today().get("auth-policy.403") == 1, "both to be counted")
+
+
+def test_a_failed_login_that_dovecot_reports_is_remembered_and_grants_nothing(told: Told) -> None:
+    assert status(told.report(request(json.dumps({**REPORT, "success": False}).encode(), more=CLOSE))) == 200
+    reply = ask_watcher(str(told.run_dir / "control.sock"), command="failed", users=["anna"])
+    assert [(one["address"], one["why"]) for one in reply["failed"]] == [("192.0.2.7", "password")]
+    assert told.listed() == {}
 
 
 def test_only_the_owner_can_reach_the_socket_where_nobody_is_named(told: Told) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,23 @@ import pytest
 from popauthd import clock as clocks
 from popauthd.address import network
 from popauthd.errors import SourceError, StoreBrokenError, StoreError
+from popauthd.formats.journal_fields import LOG_PROCESS, UNIT
 from popauthd.formats.options import Options
 from popauthd.formats.recogniser import Recogniser
 from popauthd.model import Login
-from popauthd.policy import Limits
 from popauthd.sources import Chunk, Gap
 from popauthd.sources.file.source import LogFile
+from popauthd.status import FileStatus, JournalStatus, PushStatus
 from popauthd.store.books import Books, Rules
 from popauthd.store.host_list import HostList
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
+from popauthd.watch import intake, watcher
+from popauthd.watch.alarm import UNSEEN_SECONDS
 from popauthd.watch.commands import handle
-from popauthd.watch.watcher import CHUNKS_A_TURN, Followed, Watcher
+from popauthd.watch.watcher import CHUNKS_A_TURN, MISSING_SECONDS, Followed, Watcher
 from tests.support.helpers import published_expiry
+from tests.support.policy import default_limits
 from tests.support.watching import housekeeping_of
 from tests.support.watching import told as tell
 
@@ -59,7 +64,7 @@ def no_room(*_arguments: object, **_more: object) -> None:
 
 
 class Reel:
-    """A log in the test's hand: it hands out `blocks`, may lose something, and may lie on a disk that fails."""
+    """A log in the test's hand: it gives `blocks` or `records`, may lose something, may lie on a disk that fails."""
 
     name = "other.log"
 
@@ -70,6 +75,7 @@ class Reel:
         self.resumed: list[tuple[bytes | None, int]] = []
         self.gaps: list[Gap] = []
         self.blocks = [block.encode() for block in blocks]
+        self.records: list[tuple[Mapping[str, object], ...]] = []
         self.woken = 0
         self.descriptor: int | None = 7
 
@@ -79,14 +85,16 @@ class Reel:
     def read(self, now: int) -> Chunk | None:
         if self.sick:
             raise SourceError("reading other.log: Input/output error; will be tried again")
+        if self.records:
+            return Chunk(b"", b"after", None, 0, self.records.pop(0))
         return Chunk(self.blocks.pop(0), b"after", None, 0) if self.blocks else None
 
     def take_gaps(self) -> list[Gap]:
         gaps, self.gaps = self.gaps, []
         return gaps
 
-    def state(self) -> dict[str, str | int | None]:
-        return {"path": self.name, "status": self.status}
+    def state(self) -> FileStatus:
+        return FileStatus(self.name, self.status)
 
     def close(self) -> None:
         self.closed = True
@@ -96,6 +104,19 @@ class Reel:
 
     def process(self) -> None:
         self.woken += 1
+
+    def unread(self) -> bool:
+        return bool(self.blocks or self.records)
+
+
+class JournalReel(Reel):
+    """A journal in the test's hand; last_at: when the last record of it that was ever read was written."""
+
+    name = "journal"
+    last_at: int | None = None
+
+    def state(self) -> JournalStatus:  # type: ignore[override]
+        return JournalStatus(self.name, self.status, last_record_at=self.last_at)
 
 
 class World:
@@ -108,10 +129,11 @@ class World:
         self.now = NOW
         self.offset = NOW - 1000  # of the wall clock to the boot clock
         self.rules = Rules(shared_users=3, hold_seconds=12 * HOUR)
-        self.limits = Limits()
+        self.limits = default_limits()
         self.dry_run = False
         self.pushed = False
         self.others: list[Reel] = []
+        self.damaged = ""
         self.start()
 
     def start(self) -> None:
@@ -122,8 +144,13 @@ class World:
         recogniser = Recogniser(Options("dovecot-file"))
         source = LogFile(str(self.log), recogniser.stamp, clock=lambda: self.now)
         followed = [Followed(source, recogniser), *(Followed(one, recogniser) for one in self.others)]
-        self.watcher = Watcher(ledger, housekeeping, followed, pushed=self.pushed, clock=lambda: self.now + 0.5)
+        self.watcher = Watcher(
+            ledger, housekeeping, followed, pushed=self.pushed, damaged=self.damaged, clock=self.clock
+        )
         self.watcher.start()
+
+    def clock(self) -> float:
+        return self.now + 0.5
 
     def restart(self, **change: object) -> None:
         self.watcher.close()
@@ -145,7 +172,7 @@ class World:
         return max(0, (published_expiry(self.map, address) or 0) - self.now)
 
     def status(self, name: str) -> Any:
-        return self.watcher.status()[name]
+        return getattr(self.watcher.status(), name)
 
 
 @pytest.fixture
@@ -161,11 +188,11 @@ def test_a_login_in_the_log_is_published_told_and_counted(world: World, caplog: 
     assert world.left() == LIFETIME - 10
     assert f"granted address={A} expires_at={NOW - 10 + LIFETIME} user=anna source={world.log}" in caplog.messages
     status = world.watcher.status()
-    assert status["today"] == {"lines": 3, "login": 1}
-    assert (status["addresses"], status["held"], status["shared"]) == (1, 1, [])
-    assert (status["now"], status["degraded"], status["dry_run"]) == (NOW, "", False)
-    assert [(one["name"], one["last_login_at"]) for one in status["sources"]] == [(str(world.log), NOW - 10)]
-    assert status["pushed"] == []
+    assert status.today == {"lines": 3, "login": 1}
+    assert (status.addresses, status.held, status.shared) == (1, 1, ())
+    assert (status.now, status.degraded, status.dry_run) == (NOW, "", False)
+    assert [(one.name, one.last_login_at) for one in status.sources] == [(str(world.log), NOW - 10)]
+    assert status.pushed == ()
 
 
 WHOM: list[dict[str, str]] = [{"address": A}, {"user": "anna"}, {"what": "all"}]
@@ -220,7 +247,7 @@ def test_a_restart_goes_on_at_the_saved_place(world: World) -> None:
     assert world.left() == LIFETIME - 10, "before anything is read"
     world.read(login(NOW - 5, B))
     assert world.status("today") == {"lines": 2, "login": 2}
-    assert [one["last_login_at"] for one in world.status("sources")] == [NOW - 5], "since the start"
+    assert [one.last_login_at for one in world.status("sources")] == [NOW - 5], "since the start"
 
 
 def test_without_a_place_it_begins_a_lifetime_ago(world: World) -> None:
@@ -237,7 +264,7 @@ def test_without_a_place_it_begins_a_lifetime_ago(world: World) -> None:
 
 def test_the_longest_lifetime_of_all_says_where_it_begins(world: World) -> None:
     longer = ((network("203.0.113.0/24"), 5000),)
-    world.restart(others=[Reel(noise(NOW, 1))], limits=Limits(lifetime_by_network=longer))
+    world.restart(others=[Reel(noise(NOW, 1))], limits=default_limits(lifetime_by_network=longer))
     world.read()
     world.restart()
     assert world.others[0].resumed == [(None, NOW - 5000), (b"after", NOW - 5000)]
@@ -266,11 +293,11 @@ def test_an_address_that_becomes_shared_is_noted_once(world: World) -> None:
     assert [note.partition(" ")[2][:50] for note in world.status("notes")] == [
         f"shared address {A}: more than 3 users logged in f"[:50]
     ]
-    assert [(one["address"], one["users"]) for one in world.status("shared")] == [(A, 5)]
+    assert [(one.address, one.users) for one in world.status("shared")] == [(A, 5)]
     assert world.status("today") == {"lines": 5, "login": 5, "refused.shared-address": 2}
     world.now += LIFETIME
     world.read()
-    assert world.status("shared") == [], "it was, and is no more"
+    assert world.status("shared") == (), "it was, and is no more"
 
 
 def test_the_addresses_that_logins_came_in_on_are_never_granted(world: World) -> None:
@@ -439,6 +466,20 @@ def test_full_books_that_cannot_grow_are_trouble_that_is_told(world: World, monk
     assert (world.status("addresses"), world.status("degraded")) == (2500, "")
 
 
+def test_books_that_break_while_they_are_made_room_in_end_the_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks() -> bool:
+        raise StoreBrokenError("no address space")
+
+    monkeypatch.setattr(world.books, "grow", breaks)
+    world.books._env.set_mapsize(1 << 18)
+    world.append(*(login(NOW, f"10.1.{number >> 8}.{number & 255}") for number in range(2500)))
+    with pytest.raises(StoreBrokenError):
+        for _ in range(500):
+            world.watcher.turn()
+
+
 @pytest.mark.parametrize("error", [StoreBrokenError("half-way"), ValueError("a bug of ours")])
 def test_what_cannot_be_mended_here_ends_the_process(
     world: World, error: Exception, monkeypatch: pytest.MonkeyPatch
@@ -456,25 +497,48 @@ def broken(at: int) -> str:
     return line(at, "imap-login: Info: Login: user=<anna>, method=PLAIN, rip=192.0.2.10, lip=, mpid=1, TLS=yes-or-no")
 
 
+def journal_record(at: int) -> dict[str, object]:
+    trusted = {"_UID": b"0", "_EXE": LOG_PROCESS.encode(), "_TRANSPORT": b"syslog", "_SYSTEMD_UNIT": UNIT.encode()}
+    said = login(at).partition("Info: ")
+    message = "imap-login: " + said[2].rstrip("\n")
+    return {**trusted, "SYSLOG_IDENTIFIER": b"dovecot", "__REALTIME_TIMESTAMP": at * 10**6, "MESSAGE": message.encode()}
+
+
+def test_a_login_in_a_record_of_the_journal_is_published_and_counted(world: World) -> None:
+    reel = Reel()
+    world.restart(others=[reel])
+    forged = journal_record(NOW) | {"_UID": b"1000"}
+    reel.records.append((journal_record(NOW - 10), forged))
+    world.read()
+    assert world.left() == LIFETIME - 10
+    assert world.status("today") == {"lines": 2, "login": 1, "refused.untrusted": 1}
+
+
+def conditions(world: World) -> dict[str, str]:
+    return {one.word: one.evidence for one in world.status("conditions")}
+
+
 def test_lines_that_look_like_logins_and_are_not_understood_are_told_with_a_sample(world: World) -> None:
     world.read(*[broken(NOW)] * 4)
-    assert world.status("notes") == []
+    assert conditions(world) == {}
     world.read(noise(NOW, 1), broken(NOW), broken(NOW + 1), noise(NOW, 1))
-    [note] = world.status("notes")
-    assert "lines look like logins and are not understood" in note
-    assert " Sample: " in note
-    assert note.endswith(broken(NOW).strip()), "the first of them"
-    world.read(*[broken(NOW)] * 9)
-    assert world.status("notes") == [note], "told once"
+    evidence = conditions(world)["login-not-understood"]
+    assert "lines look like logins and are not understood" in evidence
+    assert evidence.endswith(f" Sample: {broken(NOW).strip()}"), "the first of them"
+    assert world.status("degraded") == f"{world.log}: {evidence}"
+    world.read(*[login(NOW + number, f"192.0.2.{number}") for number in range(20, 28)])
+    assert conditions(world) == {}
+    assert world.status("degraded") == ""
 
 
 def test_a_log_that_speaks_and_tells_of_no_login_is_told_without_a_sample(world: World) -> None:
     world.read(login(NOW))
     world.now += 7 * HOUR
     world.read(noise(world.now, 150))
-    [note] = world.status("notes")
-    assert "no login was recognised for 420 minutes" in note
-    assert "Sample" not in note
+    evidence = conditions(world)["no-login-seen"]
+    assert "no login was recognised for 420 minutes" in evidence
+    assert "Sample" not in evidence
+    assert world.status("degraded") == "", "nothing is lost yet, as far as can be told"
 
 
 def test_how_long_a_log_is_usually_silent_is_kept_over_a_restart(world: World) -> None:
@@ -483,10 +547,121 @@ def test_how_long_a_log_is_usually_silent_is_kept_over_a_restart(world: World) -
     world.restart()
     world.now += 7 * HOUR
     world.read(noise(world.now, 150))
-    assert world.status("notes") == []
+    assert conditions(world) == {}
     world.now += 9 * HOUR
     world.read(noise(world.now, 1))
-    assert "no login was recognised" in world.status("notes")[0]
+    assert "no login was recognised" in conditions(world)["no-login-seen"]
+
+
+def test_a_log_that_is_missing_from_the_start_is_told_at_once_and_over_when_it_comes(world: World) -> None:
+    world.log.unlink()
+    world.restart()
+    world.watcher.turn()
+    assert list(conditions(world)) == ["log-missing"]
+    world.log.touch()
+    world.watcher.turn()
+    assert conditions(world) == {}
+
+
+def test_a_log_that_is_missing_for_as_long_as_a_rotation_takes_is_not_told_and_then_it_is(world: World) -> None:
+    world.read(login(NOW))
+    world.log.rename(world.directory / "elsewhere")
+    world.watcher.turn()
+    world.now += MISSING_SECONDS - 1
+    world.watcher.turn()
+    assert conditions(world) == {}
+    world.now += 1
+    world.watcher.turn()
+    assert list(conditions(world)) == ["log-missing"]
+    assert "dovecot.log" in world.status("degraded")
+
+
+@pytest.mark.parametrize(("status", "word"), [("unreadable", "log-unreadable"), ("refused", "log-refused")])
+def test_a_log_that_cannot_be_read_is_told_at_once_and_alone(world: World, status: str, word: str) -> None:
+    reel = Reel()
+    world.restart(others=[reel])
+    world.watcher.turn()
+    assert conditions(world) == {}
+    reel.status = status
+    world.watcher.turn()
+    (one,) = world.status("conditions")
+    assert (one.word, one.about) == (word, "other.log")
+
+
+def test_a_directory_in_the_place_of_a_log_is_told(world: World) -> None:
+    world.log.unlink()
+    world.log.mkdir()
+    world.restart()
+    world.watcher.turn()
+    assert list(conditions(world)) == ["log-refused"]
+
+
+def test_lines_that_are_lost_are_told_as_long_as_they_could_have_granted(world: World) -> None:
+    reel = Reel()
+    world.restart(others=[reel])
+    reel.gaps.append(Gap("no copy of it was found", NOW))
+    world.watcher.turn()
+    assert conditions(world) == {"lines-lost": "no copy of it was found"}
+    world.now += LIFETIME - 1
+    world.watcher.turn()
+    assert list(conditions(world)) == ["lines-lost"]
+    world.now += 1
+    world.watcher.turn()
+    assert conditions(world) == {}
+
+
+def test_a_journal_without_any_record_of_dovecot_is_told_after_a_while(world: World) -> None:
+    reel = JournalReel()
+    world.restart(others=[reel])
+    world.now += UNSEEN_SECONDS - 1
+    world.watcher.turn()
+    assert conditions(world) == {}
+    world.now += 1
+    world.watcher.turn()
+    assert conditions(world) == {"dovecot-not-seen": "the journal has no record of Dovecot's"}
+    reel.last_at = world.now
+    world.watcher.turn()
+    assert conditions(world) == {}
+
+
+def test_damaged_files_are_told_until_what_stood_has_run_out(world: World) -> None:
+    world.restart(damaged="books were damaged")
+    world.watcher.turn()
+    assert conditions(world) == {"files-were-damaged": "books were damaged"}
+    world.now += LIFETIME
+    world.watcher.turn()
+    assert conditions(world) == {}
+
+
+def test_lines_that_quote_a_login_are_no_sign(world: World) -> None:
+    quoted = login(NOW).partition("imap-login: Info: ")[2].strip()
+    for _ in range(50):
+        world.read(line(NOW, f"auth: Info: passwd(imap-login: {quoted},203.0.113.5): unknown user"))
+    assert conditions(world) == {}
+    assert world.status("today")["refused.wrong-process"] == 50
+
+
+def test_a_log_that_is_itself_a_mount_point_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    mountinfo = world.directory / "mountinfo"
+    monkeypatch.setattr("popauthd.mounts.MOUNTINFO", str(mountinfo))
+    here = str(world.directory.resolve()).replace(" ", "\\040")
+    mountinfo.write_text(f"36 35 98:0 / {here} rw - ext4 /dev/a rw\n")
+    world.restart()
+    assert conditions(world) == {}
+    mountinfo.write_text(f"36 35 98:0 /log {here}/dovecot.log rw - ext4 /dev/a rw\n")
+    world.restart()
+    assert list(conditions(world)) == ["log-is-mount-point"]
+
+
+def test_it_is_known_when_a_line_of_dovecot_was_last_seen(world: World) -> None:
+    world.read(noise(NOW, 1))
+    assert world.status("sources")[0].last_dovecot_line_at == NOW
+    world.now += 59
+    world.read(noise(world.now, 1))
+    assert world.status("sources")[0].last_dovecot_line_at == NOW, "to a minute"
+    world.now += 1
+    world.read(noise(world.now, 1))
+    assert world.status("sources")[0].last_dovecot_line_at == NOW + 60
 
 
 TELLERS: list[tuple[str, dict[str, object], dict[str, int]]] = [
@@ -549,6 +724,102 @@ def test_a_login_that_dovecot_tells_counts_from_after_a_step_of_the_clock(world:
     assert (world.left(A), world.left(B)) == (LIFETIME, LIFETIME)
 
 
+class LaggingReel(Reel):
+    """A log that lags behind: whoever reads it knows that there is more."""
+
+    def read(self, now: int) -> Chunk | None:
+        chunk = super().read(now)
+        return None if chunk is None else replace(chunk, behind_bytes=sum(map(len, self.blocks)))
+
+
+@pytest.fixture
+def lagging(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A watcher on a log that lags behind by more than one turn; no batch of it is entered because of the time."""
+    monkeypatch.setattr(watcher, "TURN_SECONDS", 3600)
+    monkeypatch.setattr(intake, "WAIT_SECONDS", 3600)
+    world.read(login(NOW - 1, "192.0.2.99", "carl"))  # an address of this machine that is new is a change of the limits
+    blocks = [login(NOW, f"10.0.0.{number}", "bob") for number in range(1, 2 * CHUNKS_A_TURN)]
+    world.restart(others=[LaggingReel(login(NOW, session="s"), *blocks)])
+    return world
+
+
+def test_the_blocks_of_a_log_that_lags_behind_are_entered_together(lagging: World) -> None:
+    assert lagging.watcher.turn(), "there is more"
+    assert (lagging.status("today")["lines"], lagging.status("addresses")) == (1, 1)
+    assert lagging.watcher.unread_seconds > 0
+    assert any(not lagging.watcher.turn() for _ in range(3))
+    assert lagging.status("today") == {"lines": 1 + 2 * CHUNKS_A_TURN, "login": 1 + 2 * CHUNKS_A_TURN}
+    assert lagging.status("addresses") == 1 + 2 * CHUNKS_A_TURN
+    assert lagging.watcher.unread_seconds == 0
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+def test_a_batch_that_is_full_is_entered_and_a_smaller_one_where_others_wait(
+    lagging: World, monkeypatch: pytest.MonkeyPatch, pushed: bool
+) -> None:
+    monkeypatch.setattr(intake, "FULL", 7)
+    monkeypatch.setattr(intake, "FULL_WITH_OTHERS", 3)
+    lagging.watcher.intake.heed(many_ways=pushed)
+    lagging.watcher.turn()
+    assert lagging.status("today")["lines"] == 1 + (6 if pushed else 7)
+
+
+def test_a_batch_that_has_waited_long_enough_is_entered(lagging: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "WAIT_SECONDS", 0)
+    lagging.watcher.turn()
+    assert lagging.status("today")["lines"] == 1 + CHUNKS_A_TURN
+
+
+def test_a_turn_ends_after_a_while_though_a_log_lags_behind(lagging: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "TURN_SECONDS", 0)
+    assert lagging.watcher.turn(), "there is more"
+    assert len(lagging.others[0].blocks) == 2 * CHUNKS_A_TURN - 1
+
+
+def test_a_batch_of_a_log_that_cannot_be_read_any_more_is_entered(lagging: World) -> None:
+    lagging.watcher.turn()
+    lagging.others[0].sick = True
+    lagging.watcher.turn()
+    assert lagging.status("today")["lines"] == 1 + CHUNKS_A_TURN
+
+
+def test_a_batch_waits_for_no_step_of_the_clock(lagging: World) -> None:
+    lagging.watcher.turn()
+    lagging.now -= HOUR
+    lagging.offset -= HOUR
+    lagging.others[0].blocks.clear()
+    assert not lagging.watcher.turn()
+    assert lagging.left() == LIFETIME
+
+
+def test_a_batch_is_judged_again_where_the_limits_change_before_it_is_entered(lagging: World) -> None:
+    """`B` is learnt as an address of this machine after logins from it were judged, and before they are entered."""
+    lagging.others[0].blocks[1] = login(NOW, B).encode()
+    lagging.watcher.turn()
+    assert not tell(lagging.watcher, Login(NOW, B, "bob", "imap", local_address=B), "push")
+    lagging.watcher.turn()
+    assert (lagging.left(), lagging.left(B)) == (LIFETIME, 0)
+
+
+def test_a_revocation_ends_the_logins_of_a_batch_that_waits(lagging: World) -> None:
+    lagging.watcher.turn()
+    handle(lagging.watcher, {"command": "revoke", "user": "anna"})
+    lagging.watcher.turn()
+    assert (lagging.left(), lagging.status("today")["refused.revoked"]) == (0, 1)
+
+
+def test_a_batch_that_waits_is_entered_before_the_disk_is_full_again(lagging: World) -> None:
+    with full_disk(lagging):
+        lagging.watcher.turn()
+        lagging.watcher.turn()
+        assert "cannot be written" in lagging.status("degraded")
+        unread = len(lagging.others[0].blocks)
+        lagging.watcher.turn()
+        assert len(lagging.others[0].blocks) == unread, "nothing more is read"
+    lagging.read()
+    assert lagging.status("today")["login"] == 1 + 2 * CHUNKS_A_TURN
+
+
 def test_what_led_to_no_login_is_counted_with_the_next_batch(world: World) -> None:
     world.watcher.turn()  # what is counted alone is counted every few seconds
     world.watcher.housekeeping.notes.count({"push.bad": 2})
@@ -575,6 +846,17 @@ def test_a_source_with_a_descriptor_wakes_the_loop(world: World) -> None:
     process: Callable[[], None] = next(iter(world.watcher.descriptors()))[1]
     process()
     assert (waking.woken, silent.woken) == (1, 0)
+    assert list(world.watcher.asked) == [waking, silent]
+
+
+def test_whether_a_turn_found_something_is_told(world: World) -> None:
+    reel = Reel("a line\n")
+    world.restart(others=[reel])
+    found = []
+    for _turn in range(2):
+        world.watcher.turn()
+        found.append(world.watcher.found)
+    assert found == [True, False]
 
 
 def test_everything_is_closed(world: World) -> None:
@@ -583,6 +865,6 @@ def test_everything_is_closed(world: World) -> None:
     assert world.others[0].closed
     Books(str(world.directory / "books.mdb")).close()
     world.start()
-    assert world.status("pushed") == []
-    world.watcher.hearing["push"] = "/run/push.sock"
-    assert world.status("pushed") == [{"name": "push", "where": "/run/push.sock"}]
+    assert world.status("pushed") == ()
+    world.watcher.hearing.append(PushStatus("push", "/run/push.sock"))
+    assert world.status("pushed") == (PushStatus("push", "/run/push.sock"),)

@@ -1,7 +1,7 @@
-"""Schema 2 to 3: logins tell more, and are found by user; a revoked user is one in upper and in lower case.
+"""Schema 2 to 3: logins hold more facts and are found by user; users are revoked in upper and lower case alike.
 
-A login was `login_at expires_at format NUL user`. Its protocol, mechanism and TLS are not known: it was judged by the
-limits of its time. What it was granted for is taken from the login that stands for the shortest time.
+In schema 2 a login was `login_at expires_at format NUL user`. Its protocol, mechanism and TLS are not known; it was
+judged by the limits of its time. The lifetime is taken from the login that stands for the shortest time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def migrate(txn: lmdb.Transaction, databases: Mapping[str, lmdb._Database]) -> N
     latest = 0
     with txn.cursor(db=databases["logins"]) as cursor:
         rows = [(bytes(key), bytes(value)) for key, value in cursor]
-    # What a login of that time was granted for; more than that was added by a session.
+    # The shortest one is the lifetime that logins were granted for; a session has made others longer.
     granted = [_granted(value) for _key, value in rows if value.partition(b"\0")[2]]
     least = min((seconds for seconds in granted if seconds > 0), default=0)
     for key, value in rows:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.sources.file.blocks import LINE_BYTES, STEPS, Reader, Rewritten, whole_lines
+from popauthd.sources.file.blocks import LINE_BYTES, STEPS, BlockReader, Rewritten, whole_lines
 from popauthd.sources.file.open_file import open_file
-from tests.faults.logworld import read_so_far
+from tests.support.logworld import read_so_far
 
 LONGEST = b"y" * LINE_BYTES + b"\n"
 LONGER = b"y" * (LINE_BYTES + 1) + b"\n"
@@ -49,16 +49,16 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-Opening = Callable[..., Reader]
+Opening = Callable[..., BlockReader]
 
 
 @pytest.fixture
 def opening(log: Path) -> Iterator[Opening]:
     """A reader of the log."""
-    made: list[Reader] = []
+    made: list[BlockReader] = []
 
-    def opened(offset: int = 0, block_bytes: int = 1, skipping: bool = False) -> Reader:
-        made.append(Reader(open_file(str(log)), offset, block_bytes, skipping))
+    def opened(offset: int = 0, block_bytes: int = 1, skipping: bool = False) -> BlockReader:
+        made.append(BlockReader(open_file(str(log)), offset, block_bytes, skipping))
         return made[-1]
 
     yield opened
@@ -71,7 +71,7 @@ def append(log: Path, data: bytes) -> None:
         file.write(data)
 
 
-def blocks(reader: Reader) -> bytes:
+def blocks(reader: BlockReader) -> bytes:
     return b"".join(iter(reader.next_block, b""))
 
 
@@ -155,7 +155,7 @@ def test_a_packed_file_is_not_compared_with_itself(tmp_path: Path) -> None:
     lines = b"".join(os.urandom(1000).hex().encode() + b"\n" for _ in range(1000))
     path.write_bytes(gzip.compress(lines))
     before = read_so_far()
-    reader = Reader(open_file(str(path)), 0, 1)
+    reader = BlockReader(open_file(str(path)), 0, 1)
     assert blocks(reader) == lines
     assert reader.behind == reader.unfinished == 0
     reader.close()

@@ -10,7 +10,7 @@ import pytest
 
 from popauthd.sources.file.find_start import EXTEND_BYTES, PROBE_BYTES, first_since, first_stamp
 from popauthd.sources.file.open_file import Handle, open_file
-from tests.faults.logworld import stamp
+from tests.support.logworld import stamp
 
 
 def stamped(line: bytes) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from popauthd.sources.file.place import OLD_MOST, decode
-from tests.faults.logworld import START, Follower, World, state, told, whole
+from tests.support.logworld import START, Follower, World, state, told, whole
 
 
 def test_a_rotated_file_is_minded_until_it_was_quiet_for_ten_minutes(world: World, follower: Follower) -> None:

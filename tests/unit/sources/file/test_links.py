@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.sources.file.open_file import Trouble, followed
-from tests.faults.logworld import Follower, World, without_rights
+from tests.support.logworld import Follower, World, without_rights
 
 STRANGER = 12345
 US = 65534  # of `without_rights`
@@ -103,8 +103,8 @@ def world(directory: Path) -> World:
 def why(follower: Follower) -> str:
     assert follower.log is not None
     state = follower.log.state()
-    assert state["status"] == "refused", state
-    return str(state["why"])
+    assert state.status == "refused", state
+    return str(state.why)
 
 
 def forged(world: World, owner: int) -> Path:
@@ -165,7 +165,7 @@ def test_a_configured_link_that_is_turned_is_not_followed(
     world.write(1, to=real)
     follower.read()
     assert follower.log is not None
-    assert follower.log.state()["status"] == "present"
+    assert follower.log.state().status == "present"
     follower.stop()
     assert follower.got == [1, 2, 4]
 
@@ -200,7 +200,7 @@ def test_a_log_that_could_not_be_looked_at_counts_as_no_link(world: World) -> No
         follower = Follower(world)
         follower.read()
         assert follower.log is not None
-        assert follower.log.state()["status"] == "unreadable"
+        assert follower.log.state().status == "unreadable"
     follower.read()
     assert "was none when it was set up" in why(follower)
     follower.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.sources.file.open_file import Handle, Packed, Trouble, open_file
-from tests.faults.logworld import PACKERS, read_so_far
+from tests.support.logworld import PACKERS, read_so_far
 
 LINES = b"".join(b"%d line\n" % number for number in range(60_000))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from popauthd.sources.file.blocks import Reader
+from popauthd.sources.file.blocks import BlockReader
 from popauthd.sources.file.open_file import open_file
-from popauthd.sources.file.rotation import Plan, Shelf, Unsettled
+from popauthd.sources.file.rotation import Plan, Rotation, Unsettled
 from popauthd.sources.file.source import LogFile
-from tests.faults.logworld import START, World, stamp, whole
+from tests.support.logworld import START, World, stamp, whole
 
 
 class Rotating:
@@ -39,20 +40,30 @@ class Rotating:
             self.rotate()
             self.world.path.unlink()
 
+    def when_listed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The moment is when the directory is listed."""
+        scandir = os.scandir
 
-Ask = Callable[[Shelf, Reader], Plan | None]
+        def overtaken(directory: str) -> object:
+            self.meanwhile()
+            return scandir(directory)
+
+        monkeypatch.setattr(os, "scandir", overtaken)
+
+
+Ask = Callable[[Rotation, BlockReader], Plan | None]
 ASK: dict[str, Ask] = {
-    "going on at a mark": lambda shelf, reader: shelf.from_mark(reader.mark(), 0),
-    "beginning with the window": lambda shelf, reader: shelf.from_window(0, []),
-    "after a file": lambda shelf, reader: shelf.after(reader, 0, []),
+    "going on at a mark": lambda rotation, reader: rotation.from_mark(reader.mark(), 0),
+    "beginning with the window": lambda rotation, reader: rotation.from_window(0, []),
+    "after a file": lambda rotation, reader: rotation.after(reader, 0, []),
 }
 
 
-def planned(ask: Ask, shelf: Shelf, reader: Reader) -> tuple[list[int], list[str]]:
+def planned(ask: Ask, rotation: Rotation, reader: BlockReader) -> tuple[list[int], list[str]]:
     """The lines of the files of a plan, in its order, and its gaps; asked again while unsettled."""
     for _ in range(3):
         try:
-            plan = ask(shelf, reader)
+            plan = ask(rotation, reader)
         except Unsettled:
             continue
         if plan is not None:
@@ -70,17 +81,20 @@ def how(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 @pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
-def test_files_that_are_rotated_during_a_look_stay_in_order(tmp_path: Path, how: str, turns: int, ask: Ask) -> None:
+def test_files_that_are_rotated_during_a_look_stay_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, turns: int, ask: Ask
+) -> None:
     rotating = Rotating(tmp_path, how, turns)
     world = rotating.world
     world.write(1)
-    reader = Reader(open_file(str(world.path)), 0, 1000)
+    reader = BlockReader(open_file(str(world.path)), 0, 1000)
     reader.next_block()
     for _ in range(2):
         rotating.rotate()
         world.write(1)
-    shelf = Shelf(str(world.path), lambda line: stamp(line, 0), rotating.meanwhile)
-    lines, gaps = planned(ask, shelf, reader)
+    rotation = Rotation(str(world.path), lambda line: stamp(line, 0))
+    rotating.when_listed(monkeypatch)
+    lines, gaps = planned(ask, rotation, reader)
     reader.close()
     assert lines == sorted(lines)
     assert {2, 3} <= set(lines)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from popauthd.sources.file.blocks import STEPS
 from popauthd.sources.file.place import decode
-from tests.faults.logworld import WIDTH, Follower, World, told, turn
+from popauthd.sources.file.tail import BLOCK_BYTES
+from tests.support.logworld import WIDTH, Follower, World, told, turn
 
 
 @pytest.fixture
@@ -117,7 +119,8 @@ def test_all_that_cannot_be_read_is_told_when_the_place_is_nowhere(world: World,
     follower.read()
     lost, *window = told(follower)
     assert lost == (
-        f"{world.path} went on elsewhere while nothing read it, and no copy of it was found: what was not read yet is "
+        f"{world.path} went on elsewhere while nothing read it, and no copy of it was found in {world.path.parent}: "
+        f"what was not read yet is "
         f"lost; {no_zstd(world, '.1.zst')}; {no_zstd(world, '.2.zst')}"
     )
     assert window == [no_zstd(world, ".1.zst"), no_zstd(world, ".2.zst")]
@@ -192,7 +195,7 @@ def test_a_log_cut_above_its_first_thousand_bytes_and_regrown_is_noticed(
     assert sorted(set(follower.got)) == list(range(1, 21 + grown))
     why = "went on elsewhere while nothing read it" if stopped else "was truncated or written anew"
     assert told(follower) == [
-        f"{world.path} {why}, and no copy of it was found: what was not read yet is lost",
+        f"{world.path} {why}, and no copy of it was found in {world.path.parent}: what was not read yet is lost",
     ]
 
 
@@ -275,3 +278,84 @@ def test_a_window_that_begins_in_a_packed_file_leaves_a_place_to_go_on_from(worl
     follower.start()
     follower.read()
     assert follower.got == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("packing", ["", ".gz"], ids=["plain", "packed"])
+def test_what_stands_behind_a_huge_line_of_a_rotated_file_is_read(
+    world: World, follower: Follower, packing: str
+) -> None:
+    """It is skipped in several calls, and the file is not at its end before."""
+    world.write(1)
+    follower.read()
+    follower.stop()
+    world.append(b"y" * (STEPS + 2) * BLOCK_BYTES + b"\n")
+    world.write(1)
+    world.rename_create()
+    if packing:
+        world.pack(".1", packing)
+    world.write(1)
+    follower.start()
+    follower.read()
+    assert follower.got == [1], "one call reads no more than so much"
+    follower.read()
+    assert follower.got == [1, 2, 3]
+    assert follower.gaps == []
+
+
+def turn_into(world: World, old: Path, name: str) -> None:
+    """Rotate the log into a directory of its own, as logrotate's olddir does."""
+    world.move(world.path, old / name)
+    world.create()
+
+
+@pytest.fixture
+def old(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that logrotate's configuration names for the old files of this log."""
+    configuration = world.directory / "logrotate.conf"
+    configuration.write_text(f"{world.directory}/*.log {{\n olddir old\n}}\n")
+    monkeypatch.setattr("popauthd.sources.file.logrotate.CONFIGURATION", str(configuration))
+    (world.directory / "old").mkdir()
+    return world.directory / "old"
+
+
+def test_a_log_that_was_moved_to_olddir_while_nothing_read_it_is_found(
+    world: World, follower: Follower, old: Path
+) -> None:
+    world.write(2)
+    follower.read()
+    follower.stop()
+    world.write(1)
+    turn_into(world, old, "mail.log.2")
+    world.write(1)
+    turn_into(world, old, "mail.log.1")
+    world.write(1)
+    follower.start()
+    follower.read()
+    assert follower.got == [1, 2, 3, 4, 5]
+    assert told(follower) == []
+
+
+def test_two_rotations_into_olddir_between_two_looks_lose_nothing(world: World, follower: Follower, old: Path) -> None:
+    world.write(1)
+    follower.read()
+    world.write(1)
+    turn_into(world, old, "mail.log-20261123")
+    world.write(1)
+    turn_into(world, old, "mail.log-20261124")
+    world.write(1)
+    follower.read()
+    assert follower.got == [1, 2, 3, 4]
+    assert told(follower) == []
+
+
+def test_a_gap_says_where_it_looked(world: World, follower: Follower, old: Path) -> None:
+    world.write(1)
+    follower.read()
+    follower.stop()
+    world.path.unlink()
+    world.create()
+    world.write(1)
+    follower.start()
+    follower.read()
+    (gap,) = told(follower)
+    assert f"no copy of it was found in {world.directory}, {old}: " in gap

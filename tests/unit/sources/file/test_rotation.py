@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from popauthd.sources.file.blocks import Reader
+from popauthd.sources.file.blocks import BlockReader
 from popauthd.sources.file.open_file import Handle, open_file
 from popauthd.sources.file.place import Mark
-from popauthd.sources.file.rotation import Plan, Shelf, Unsettled
-from tests.faults.logworld import START, WIDTH, World, open_in, stamp, turn, whole
+from popauthd.sources.file.rotation import Plan, Rotation, Unsettled
+from tests.support.logworld import START, WIDTH, World, open_in, stamp, turn, whole
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def shelf_of(world: World) -> Shelf:
-    return Shelf(str(world.path), lambda line: stamp(line, 0), lambda: None)
+def rotation_of(world: World) -> Rotation:
+    return Rotation(str(world.path), lambda line: stamp(line, 0))
 
 
 def lines(plan: Plan | None) -> list[int]:
@@ -34,16 +34,16 @@ def lines(plan: Plan | None) -> list[int]:
 
 
 def mark_in(path: Path, offset: int) -> Mark:
-    reader = Reader(open_file(str(path)), offset, 1)
+    reader = BlockReader(open_file(str(path)), offset, 1)
     reader.close()
     return reader.mark()
 
 
-Ask = Callable[[Shelf, Mark], Plan | Handle | None]
+Ask = Callable[[Rotation, Mark], Plan | Handle | None]
 ASK: dict[str, Ask] = {
-    "going on at a mark": lambda shelf, mark: shelf.from_mark(mark, 0),
-    "beginning with the window": lambda shelf, mark: shelf.from_window(START, [mark]),
-    "finding a file": lambda shelf, mark: shelf.find(mark),
+    "going on at a mark": lambda rotation, mark: rotation.from_mark(mark, 0),
+    "beginning with the window": lambda rotation, mark: rotation.from_window(START, [mark]),
+    "finding a file": lambda rotation, mark: rotation.find(mark),
 }
 
 
@@ -60,7 +60,7 @@ def test_nothing_stays_open_but_what_is_handed_out(world: World, ask: Ask, numbe
     mark = mark_in(path, WIDTH)
     if number == 9:
         path.unlink()
-    found = ask(shelf_of(world), mark)
+    found = ask(rotation_of(world), mark)
     handles = [] if found is None else found.handles if isinstance(found, Plan) else [found]
     assert open_in(world.directory) == len(handles)
     for handle in handles:
@@ -87,29 +87,29 @@ def test_a_file_that_is_another_by_the_time_it_is_opened_unsettles(
 
     monkeypatch.setattr(os, "open", overtaken)
     with pytest.raises(Unsettled):
-        ask(shelf_of(world), mark)
+        ask(rotation_of(world), mark)
     assert open_in(world.directory) == 0
 
 
 def test_after_a_file_comes_all_that_is_newer_oldest_first(world: World) -> None:
     world.write(1)
-    reader = Reader(open_file(str(world.path)), 0, 1)
+    reader = BlockReader(open_file(str(world.path)), 0, 1)
     reader.next_block()
-    shelf = shelf_of(world)
-    assert shelf.after(reader, 0, []) is None
+    rotation = rotation_of(world)
+    assert rotation.after(reader, 0, []) is None
     for _ in range(3):
         turn(world)
-    assert lines(shelf.after(reader, 0, [])) == [2, 3, 4]
+    assert lines(rotation.after(reader, 0, [])) == [2, 3, 4]
     world.pack(".3", ".gz")
-    assert lines(shelf.after(reader, 0, [])) == [2, 3, 4]
+    assert lines(rotation.after(reader, 0, [])) == [2, 3, 4]
     world.destroy(world.sibling(".3.gz"))
-    assert lines(shelf.after(reader, 0, [])) == [2, 3, 4]
-    assert lines(shelf.after(reader, 0, [mark_in(world.sibling(".2"), WIDTH)])) == [3, 4]
+    assert lines(rotation.after(reader, 0, [])) == [2, 3, 4]
+    assert lines(rotation.after(reader, 0, [mark_in(world.sibling(".2"), WIDTH)])) == [3, 4]
     assert open_in(world.directory) == 1
     world.path.unlink()
-    assert shelf.after(reader, 0, []) is None
-    assert shelf.trouble is not None
-    assert shelf.trouble.kind == "missing"
+    assert rotation.after(reader, 0, []) is None
+    assert rotation.trouble is not None
+    assert rotation.trouble.kind == "missing"
     reader.close()
 
 
@@ -119,6 +119,6 @@ def test_a_saved_place_names_a_file_by_another_name_when_no_other_fits(world: Wo
     world.move(world.path, odd)
     world.create()
     world.write(1)
-    shelf = shelf_of(world)
-    assert lines(shelf.from_mark(mark_in(odd, WIDTH), 0)) == [1, 2, 3, 4]
-    assert shelf.from_mark(Mark(str(odd), 0, 0, 10, 10, "no", 10, "no", False), 0) is None
+    rotation = rotation_of(world)
+    assert lines(rotation.from_mark(mark_in(odd, WIDTH), 0)) == [1, 2, 3, 4]
+    assert rotation.from_mark(Mark(str(odd), 0, 0, 10, 10, "no", 10, "no", False), 0) is None

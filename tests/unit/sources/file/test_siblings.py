@@ -11,8 +11,8 @@ import pytest
 
 from popauthd.sources.file.open_file import Trouble, open_file
 from popauthd.sources.file.siblings import settled
-from popauthd.sources.file.source import LogFile
-from tests.faults.logworld import PACKERS, START, Follower, World, stamp, without_rights
+from popauthd.sources.file.tail import rotated_name
+from tests.support.logworld import PACKERS, START, Follower, World, without_rights
 
 NAMES = [
     ("logrotate", "mail.log", ["mail.log.1", "mail.log.2.gz", "mail.log.10.gz"]),
@@ -35,7 +35,7 @@ def test_rotated_names_are_known_newest_first(tmp_path: Path, base: str, names: 
         (tmp_path / other).touch()
     for name in reversed(names):
         (tmp_path / name).touch()
-    found = settled(str(tmp_path / base), lambda: None)
+    found = settled(str(tmp_path / base), None)
     assert found is not None
     assert [Path(one.path).name for one in found] == names
 
@@ -43,7 +43,7 @@ def test_rotated_names_are_known_newest_first(tmp_path: Path, base: str, names: 
 def test_a_file_that_is_being_packed_counts_once_and_plain(tmp_path: Path) -> None:
     for name in ("mail.log.1", "mail.log.1.gz", "mail.log.2.gz"):
         (tmp_path / name).touch()
-    found = settled(str(tmp_path / "mail.log"), lambda: None)
+    found = settled(str(tmp_path / "mail.log"), None)
     assert found is not None
     assert [Path(one.path).name for one in found] == ["mail.log.1", "mail.log.2.gz"]
 
@@ -52,13 +52,13 @@ def test_links_and_directories_named_like_rotated_files_are_passed_over(tmp_path
     (tmp_path / "mail.log.1").symlink_to("/etc/passwd")
     (tmp_path / "mail.log.2").mkdir()
     os.mkfifo(tmp_path / "mail.log.3")
-    assert settled(str(tmp_path / "mail.log"), lambda: None) == []
+    assert settled(str(tmp_path / "mail.log"), None) == []
 
 
 def test_a_guess_of_pygtail_that_no_name_covers_is_taken_too(tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     odd.touch()
-    found = settled(str(tmp_path / "mail.log"), lambda: str(odd))
+    found = settled(str(tmp_path / "mail.log"), str(odd))
     assert found is not None
     assert [one.path for one in found] == [str(odd)]
 
@@ -67,7 +67,7 @@ def test_two_schemes_in_one_directory_go_by_the_time_of_change(tmp_path: Path) -
     for number, name in enumerate(["mail.log-20261101", "mail.log.1", "mail.log-20261102"]):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (START + number, START + number))
-    found = settled(str(tmp_path / "mail.log"), lambda: None)
+    found = settled(str(tmp_path / "mail.log"), None)
     assert found is not None
     assert [Path(one.path).name for one in found] == ["mail.log-20261102", "mail.log.1", "mail.log-20261101"]
 
@@ -133,7 +133,7 @@ def test_rotated_files_of_a_log_in_the_current_directory_are_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mail.log.1").touch()
-    found = settled("mail.log", lambda: None)
+    found = settled("mail.log", None)
     assert found is not None
     assert [one.path for one in found] == ["mail.log.1"]
 
@@ -161,9 +161,7 @@ def test_pygtails_own_guess_is_asked_for_and_may_fail(tmp_path: Path) -> None:
     """So a way of rotating that pygtail learns in a later version is followed as well."""
     path = tmp_path / "log" / "mail.log"
     path.parent.mkdir()
-    log = LogFile(str(path), stamp)
     path.with_name("mail.log.1").touch()
-    assert log._guess() == f"{path}.1"
+    assert rotated_name(str(path)) == f"{path}.1"
     shutil.rmtree(path.parent)
-    assert log._guess() is None
-    log.close()
+    assert rotated_name(str(path)) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from popauthd.sources.file.source import LogFile
-from tests.faults.logworld import START, WIDTH, Follower, World, stamp
+from tests.support.logworld import START, WIDTH, Follower, World, stamp
 
 
 def test_lines_come_once_in_order_and_nothing_more_comes(world: World, follower: Follower) -> None:
@@ -25,7 +25,7 @@ def test_a_log_that_does_not_exist_yet_is_waited_for(world: World, follower: Fol
     world.path.unlink()
     follower.read()
     assert follower.log is not None
-    assert follower.log.state()["status"] == "missing"
+    assert follower.log.state().status == "missing"
     world.create()
     world.write(1)
     follower.read()
@@ -110,7 +110,7 @@ def test_a_line_over_the_limit_is_skipped_and_counted_and_the_next_is_read(world
     assert follower.got == [1, 2]
     assert follower.refused == []
     assert follower.log is not None
-    assert follower.log.state()["long_lines"] == 1
+    assert follower.log.state().long_lines == 1
 
 
 def test_a_kill_in_the_middle_of_a_long_line_does_not_turn_its_rest_into_a_line(
@@ -199,7 +199,7 @@ def test_nothing_but_a_regular_file_is_read(world: World, follower: Follower, wh
     follower.read()
     assert follower.got == [1]
     assert follower.log is not None
-    assert follower.log.state()["status"] == "refused"
+    assert follower.log.state().status == "refused"
 
 
 def test_a_link_that_was_configured_is_followed_and_may_be_switched(world: World) -> None:
@@ -242,6 +242,6 @@ def test_a_link_to_a_file_of_another_user_is_not_followed(world: World) -> None:
     world.path.symlink_to(other)
     follower.read()
     assert follower.log is not None
-    assert follower.log.state()["status"] == "refused"
+    assert follower.log.state().status == "refused"
     follower.stop()
     assert follower.got == [1]

@@ -10,7 +10,7 @@ import pytest
 
 from popauthd.errors import SourceError
 from popauthd.sources.file.source import LogFile
-from tests.faults.logworld import START, Follower, World, stamp
+from tests.support.logworld import START, Follower, World, stamp
 
 PLACES = [
     ("empty", b""),

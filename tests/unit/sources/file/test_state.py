@@ -7,8 +7,9 @@ import os
 import pytest
 
 from popauthd.sources import Chunk
-from popauthd.sources.file.source import GAPS_MOST, LogFile
-from tests.faults.logworld import (
+from popauthd.sources.file.source import LogFile
+from popauthd.sources.gaps import GAPS_MOST
+from tests.support.logworld import (
     PACKERS,
     START,
     WIDTH,
@@ -183,8 +184,9 @@ def test_only_the_last_gaps_are_kept_until_they_are_taken(world: World) -> None:
     assert log.take_gaps() == []
 
 
+@pytest.mark.parametrize("packing", ["", ".gz"], ids=["renamed", "packed, so another inode"])
 def test_a_log_that_was_empty_when_the_place_was_saved_is_read_from_the_window(
-    world: World, follower: Follower
+    world: World, follower: Follower, packing: str
 ) -> None:
     """An empty file cannot be known again; what comes twice is harmless."""
     world.write(1)
@@ -196,6 +198,8 @@ def test_a_log_that_was_empty_when_the_place_was_saved_is_read_from_the_window(
     follower.stop()
     world.write(1)
     world.rename_create()
+    if packing:
+        world.pack(".1", packing)
     world.write(1)
     follower.start()
     follower.read()
@@ -209,7 +213,8 @@ def test_a_truncation_to_nothing_begins_at_the_start_and_is_told(world: World, f
     world.truncate()
     follower.read()
     assert told(follower) == [
-        f"{world.path} was truncated or written anew, and no copy of it was found: what was not read yet is lost"
+        f"{world.path} was truncated or written anew, and no copy of it was found in {world.path.parent}: "
+        f"what was not read yet is lost"
     ]
     world.write(2)
     follower.read()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from popauthd.mounts import is_mount_point
 from popauthd.sources.file.wake import LogEvents, Waker
 from tests.support.helpers import eventually
 
@@ -20,6 +23,10 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = threading.Event()
+
+    @property
+    def rung(self) -> bool:
+        return self._rung.is_set()
 
     def ring(self) -> None:
         self._rung.set()
@@ -57,6 +64,29 @@ def waker(log: Path, bell: Bell) -> Iterator[Waker]:
 def append(path: Path, data: bytes = b"line\n") -> None:
     with path.open("ab") as log:
         log.write(data)
+
+
+@pytest.fixture
+def vanishing(tmp_path: Path) -> Iterator[Path]:
+    """A link that is there when it is looked at, and gone when it is read: as when it is taken away in between."""
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        link = tmp_path / "vanishing.log"
+        link.symlink_to(f"/proc/{ended.pid}/exe")
+        yield link
+
+
+def test_a_link_that_vanishes_while_it_is_looked_at_is_no_trouble(vanishing: Path, log: Path, bell: Bell) -> None:
+    waker = Waker([str(vanishing), str(log)], bell.ring)
+    waker.start()
+    try:
+        assert waker.tend()
+        bell.clear()
+        append(log)
+        assert bell.wait(), "the other log is watched"
+    finally:
+        waker.stop()
+    assert not is_mount_point(str(vanishing))
 
 
 @pytest.mark.usefixtures("waker")
@@ -116,6 +146,24 @@ def test_a_directory_that_does_not_exist_yet_is_watched_when_it_does(tmp_path: P
     append(log)
     assert bell.wait()
     waker.stop()
+
+
+def test_nothing_wakes_while_it_rests_and_what_happened_meanwhile_wakes_then(
+    log: Path, waker: Waker, bell: Bell
+) -> None:
+    append(log)
+    assert bell.wait()
+    waker.rest()
+    waker.rest()
+    bell.clear()
+    append(log)
+    log.rename(log.with_name("mail.log.1"))
+    assert not bell.rung
+    assert waker.tend()
+    assert bell.wait()
+    bell.clear()
+    append(log)
+    assert bell.wait()
 
 
 def test_nothing_wakes_after_stop_and_stopping_twice_is_harmless(log: Path, bell: Bell) -> None:

@@ -50,7 +50,7 @@ def test_each_block_has_its_own_place(where: Path) -> None:
         journal.close()
         assert chunk is not None
         assert chunk.behind_bytes == 1
-        events, _lines = recogniser().block(chunk.block, NOW)
+        events, _count = recogniser().records(chunk.records)
         found += [event.address for event in events if isinstance(event, Login)]
         place = chunk.place
     assert found == [f"192.0.2.{n}" for n in range(20)]
@@ -195,12 +195,12 @@ def test_what_is_read_after_the_end_is_known_to_be_new(where: Path) -> None:
 def test_a_journal_that_comes_later_is_found(where: Path) -> None:
     journal = source(where)
     assert journal.read(NOW) is None
-    assert journal.state()["status"] == "missing"
+    assert journal.state().status == "missing"
     where.mkdir()
     assert journal.read(NOW) is None
     write(where / "a.journal", record(THEN, login(A)))
     assert drain(journal)[0] == [A]
-    assert journal.state()["status"] == "present"
+    assert journal.state().status == "present"
 
 
 def test_a_directory_that_is_replaced_is_noticed(where: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_directory_that_is_replaced_is_noticed(where: Path) -> None:
     assert drain(journal)[0] == [A]
     where.rename(where.with_name("old"))
     assert journal.read(NOW + 1) is None
-    assert journal.state()["status"] == "missing"
+    assert journal.state().status == "missing"
     write(where / "a.journal", record(THEN + 5, login(B)))
     assert drain(journal, NOW + 2)[0] == [B]
     assert len(gaps(journal)) == 1
@@ -218,12 +218,12 @@ def test_a_directory_that_is_replaced_is_noticed(where: Path) -> None:
 def test_the_state_tells_how_far_behind_it_is(where: Path) -> None:
     write(where / "a.journal", record(NOW - 100, login(A)), record(NOW - 40, login(B)))
     journal = source(where, block_bytes=1)
-    assert journal.state()["behind_seconds"] is None
+    assert journal.state().behind_seconds is None
     journal.read(NOW)
-    assert journal.state()["behind_seconds"] == 100
+    assert journal.state().behind_seconds == 100
     drain(journal)
-    assert journal.state()["behind_seconds"] == 0
-    assert journal.state()["last_record_at"] == NOW - 40
+    assert journal.state().behind_seconds == 0
+    assert journal.state().last_record_at == NOW - 40
 
 
 def test_a_change_wakes_by_the_same_descriptor_until_it_is_closed(where: Path) -> None:
@@ -274,5 +274,5 @@ def test_a_journal_that_may_not_be_read_is_told() -> None:
         command = [sys.executable, "-c", code, name]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.startswith("None ")
-    assert "'status': 'unreadable'" in done.stdout
+    assert "status='unreadable'" in done.stdout
     assert "group systemd-journal" in done.stdout

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from popauthd.formats.journal_fields import FIELDS
 from popauthd.model import Login, Refusal
 from popauthd.sources.journal import reader
-from popauthd.sources.journal.json_lines import FIELDS
+from popauthd.sources.journal.fields import size
 from tests.support.helpers import ROOT
 from tests.support.journal_reading import NOW, THEN, A, B, C, drain, gaps, recogniser, source
 from tests.support.journals import DROPPED, TRUSTED, journalctl, login, record, write
@@ -39,22 +42,27 @@ def where(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-def test_the_lines_are_those_of_journalctl(where: Path) -> None:
+def test_the_fields_are_those_of_journalctl(where: Path) -> None:
     write(where / "a.journal", *(record(THEN + n, message) for n, (_, message, _) in enumerate(MESSAGES)))
     write(where / "a.journal", record(THEN + 50, login(A), _UID=["0", "1000"], SYSLOG_IDENTIFIER=["dovecot", "x"]))
     write(where / "a.journal", record(THEN + 51, [login(A), b"\xff", login(B)]))
     chunk = source(where).read(NOW)
     assert chunk is not None
-    mine = [json.loads(line) for line in chunk.block.split(b"\n")[:-1]]
-    theirs = [json.loads(line) for line in journalctl(where, "-o", "json").split(b"\n")[:-1]]
-    assert len(mine) == len(MESSAGES) + 2
+    printed = [json.loads(line) for line in journalctl(where, "-o", "json").split(b"\n")[:-1]]
+    assert len(chunk.records) == len(MESSAGES) + 2
 
-    def comparable(given: dict[str, object]) -> dict[str, object]:
+    def several(value: object) -> bool:
+        return isinstance(value, list) and not all(isinstance(one, int) for one in value)
+
+    def raw(value: object) -> bytes:
+        return bytes(value) if isinstance(value, list | bytes) else str(value).encode()
+
+    def comparable(given: Mapping[str, Any]) -> dict[str, bytes | list[bytes]]:
         # The order of the values of a field that occurs several times is not kept by either.
-        several = {name: sorted(value, key=repr) for name, value in given.items() if isinstance(value, list)}
-        return {**{name: given[name] for name in FIELDS if name in given}, **{n: several[n] for n in several}}
+        fields = {name: given[name] for name in FIELDS if name in given}
+        return {name: sorted(map(raw, one)) if several(one) else raw(one) for name, one in fields.items()}
 
-    assert [comparable(one) for one in mine] == [comparable(one) for one in theirs]
+    assert [comparable(one) for one in chunk.records] == [comparable(one) for one in printed]
 
 
 @pytest.mark.parametrize(("message", "expected"), [row[1:] for row in MESSAGES], ids=[row[0] for row in MESSAGES])
@@ -62,8 +70,8 @@ def test_a_message_is_read_as_from_journalctl(where: Path, message: bytes | None
     write(where / "a.journal", record(THEN, message))
     chunk = source(where).read(NOW)
     assert chunk is not None
-    events, lines = recogniser().block(chunk.block, NOW)
-    assert lines == 1
+    events, count = recogniser().records(chunk.records)
+    assert count == 1
     assert recogniser().block(journalctl(where, "-o", "json"), NOW) == (events, 1)
     kinds = [event.reason if isinstance(event, Refusal) else "login" for event in events] or ["ignored"]
     assert expected in ("any", *kinds)
@@ -73,16 +81,16 @@ def test_the_time_is_the_records(where: Path) -> None:
     write(where / "a.journal", record(THEN + 0.75, login(A), SYSLOG_TIMESTAMP="Jan  1 00:00:00 "))
     chunk = source(where).read(NOW)
     assert chunk is not None
-    assert [event.at for event in recogniser().block(chunk.block, NOW)[0]] == [THEN]
+    assert [event.at for event in recogniser().records(chunk.records)[0]] == [THEN]
 
 
 def test_a_very_long_message_is_refused_and_does_not_fill_a_block(where: Path) -> None:
     write(where / "a.journal", record(THEN, login(A) + "x" * 300_000 + login(B)), record(THEN, login(C)))
     chunk = source(where).read(NOW)
     assert chunk is not None
-    events, _lines = recogniser().block(chunk.block, NOW)
+    events, _count = recogniser().records(chunk.records)
     assert [getattr(event, "reason", "login") for event in events] == ["too-long", "login"]
-    assert len(chunk.block) < 70_000
+    assert sum(map(size, chunk.records)) < 70_000
 
 
 FORGED: tuple[tuple[str, dict[str, str | list[str]]], ...] = (
@@ -102,8 +110,8 @@ def test_a_forged_record_is_seen_and_refused(where: Path, fields: dict[str, str 
     write(where / "a.journal", record(THEN, login(A), **fields), record(THEN, login(B)))
     chunk = source(where).read(NOW)
     assert chunk is not None
-    events, lines = recogniser().block(chunk.block, NOW)
-    assert lines == 2
+    events, count = recogniser().records(chunk.records)
+    assert count == 2
     assert [type(event) for event in events] == [Refusal, Login]
 
 
@@ -125,7 +133,7 @@ def test_messages_dropped_by_journald_are_a_gap(where: Path) -> None:
     assert found == [A]
     (gap,) = gaps(journal)
     assert "123 messages of dovecot.service" in gap
-    assert journal.state()["dropped_messages"] == 123
+    assert journal.state().dropped_messages == 123
     again = source(where, place)
     assert drain(again) == ([], None)
     assert gaps(again) == []
@@ -155,6 +163,30 @@ def test_a_damaged_record_is_passed_over_and_told(where: Path, damage: bytes) ->
     journal = source(where)
     assert drain(journal)[0] == [A, C]
     assert ["damaged record" in gap for gap in gaps(journal)] == [True]
+
+
+def test_asking_whether_something_is_unread_takes_nothing_away(where: Path) -> None:
+    write(where / "a.journal", record(THEN, login(A)))
+    journal = source(where)
+    assert not journal.unread(), "it is not open yet"
+    assert drain(journal)[0] == [A]
+    assert not journal.unread()
+    write(where / "a.journal", record(THEN + 1, login(B)), record(THEN + 2, login(C)))
+    assert [journal.unread(), journal.unread()] == [True, True]
+    found, place = drain(journal)
+    assert found == [B, C]
+    assert not journal.unread()
+    assert drain(source(where, place))[0] == []
+
+
+def test_a_record_that_was_seen_and_not_read_is_read_after_a_restart(where: Path) -> None:
+    write(where / "a.journal", record(THEN, login(A)))
+    journal = source(where)
+    _found, place = drain(journal)
+    write(where / "a.journal", record(THEN + 1, login(B)))
+    assert journal.unread()
+    journal.resume(place, THEN - 900)
+    assert drain(journal)[0] == [B]
 
 
 def test_it_says_which_package_is_missing() -> None:

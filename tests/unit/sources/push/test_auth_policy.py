@@ -13,11 +13,8 @@ import pytest
 from popauthd.errors import ConfigError
 from popauthd.sources.push import auth_policy
 from popauthd.sources.push.auth_policy import PolicyServer, listen, read_secret
+from tests.support.push_messages import CLOSE, NOW, REPORT, SECRET, request, status
 from tests.support.pushing import Running
-from tests.unit.sources.push.test_messages import NOW, REPORT
-
-SECRET = b"0123456789abcdef-secret"
-LOGIN = json.dumps(REPORT).encode()
 
 
 def start() -> Running:
@@ -31,35 +28,11 @@ def running() -> Iterator[Running]:
     started.close()
 
 
-def request(
-    body: bytes = LOGIN,
-    target: bytes = b"/?command=report",
-    secret: bytes = SECRET,
-    more: bytes = b"",
-    method: bytes = b"POST",
-) -> bytes:
-    head = b"%b %b HTTP/1.1\r\nX-API-Key: %b\r\nContent-Length: %d\r\n%b\r\n" % (
-        method,
-        target,
-        secret,
-        len(body),
-        more,
-    )
-    return head + body
-
-
-CLOSE = b"Connection: close\r\n"
-
-
-def status(reply: bytes) -> int:
-    return int(reply.split(b" ", 2)[1])
-
-
 def test_a_reported_login_is_entered(running: Running) -> None:
     reply = running.ask(request(more=CLOSE))
     assert reply.endswith(b'\r\n\r\n{"status": 0, "msg": "granted"}')
     assert [(login.address, login.user, login.tls) for login in running.entered] == [("192.0.2.7", "anna", True)]
-    running.counted(policy_granted=1)
+    running.counted(auth_policy_granted=1)
 
 
 def test_a_connection_is_kept_and_requests_may_follow_each_other(running: Running) -> None:
@@ -68,7 +41,7 @@ def test_a_connection_is_kept_and_requests_may_follow_each_other(running: Runnin
         data = b""
         while data.count(b'"granted"') < 100:
             data += connection.recv(65536)
-    running.counted(policy_granted=100)
+    running.counted(auth_policy_granted=100)
 
 
 def test_a_request_may_come_byte_by_byte(running: Running) -> None:
@@ -78,7 +51,7 @@ def test_a_request_may_come_byte_by_byte(running: Running) -> None:
 def test_whoever_asks_may_go_on(running: Running) -> None:
     reply = running.ask(request(b"whatever", b"/?command=allow", more=CLOSE))
     assert reply.endswith(b'{"status": 0, "msg": "continue"}')
-    running.counted(policy_allow=1)
+    running.counted(auth_policy_allow=1)
 
 
 def test_a_report_that_waited_counts_from_when_it_was_sent(running: Running) -> None:
@@ -87,24 +60,34 @@ def test_a_report_that_waited_counts_from_when_it_was_sent(running: Running) -> 
 
 
 ANSWERS = [
-    ("a failure", request(json.dumps({**REPORT, "success": False}).encode(), more=CLOSE), 200, "policy_failed"),
-    ("smtp", request(json.dumps({**REPORT, "protocol": "smtp"}).encode(), more=CLOSE), 200, "policy_other-service"),
-    ("proxied", request(json.dumps({**REPORT, "proxy": ""}).encode(), more=CLOSE), 200, "policy_proxied"),
-    ("no report", request(b"{}"), 400, "policy_400"),
-    ("not JSON", request(b"login"), 400, "policy_400"),
-    ("no secret", request(secret=b""), 403, "policy_403"),
-    ("another secret", request(secret=SECRET + b"x"), 403, "policy_403"),
-    ("not ASCII for a secret", request(secret=b"\xff"), 403, "policy_403"),
-    ("the secret where it does not belong", request(secret=b"", more=b"X-Key: " + SECRET + b"\r\n"), 403, "policy_403"),
-    ("GET", request(b"", method=b"GET"), 405, "policy_405"),
-    ("no command", request(target=b"/"), 404, "policy_404"),
-    ("another command", request(target=b"/?command=reset"), 404, "policy_404"),
-    ("two commands", request(target=b"/?command=allow&command=report"), 404, "policy_404"),
-    ("another path", request(target=b"//?command=report"), 404, "policy_404"),
-    ("a whole URL", request(target=b"http://127.0.0.1/?command=report"), 404, "policy_404"),
-    ("two lengths", request(more=b"Content-Length: 0\r\n"), 400, "policy_400"),
-    ("chunked", request(more=b"Transfer-Encoding: chunked\r\n"), 501, "policy_501"),
-    ("not HTTP", b"\0" * 50, 400, "policy_400"),
+    ("a failure", request(json.dumps({**REPORT, "success": False}).encode(), more=CLOSE), 200, "auth_policy_failed"),
+    (
+        "smtp",
+        request(json.dumps({**REPORT, "protocol": "smtp"}).encode(), more=CLOSE),
+        200,
+        "auth_policy_other-service",
+    ),
+    ("proxied", request(json.dumps({**REPORT, "proxy": ""}).encode(), more=CLOSE), 200, "auth_policy_proxied"),
+    ("no report", request(b"{}"), 400, "auth_policy_400"),
+    ("not JSON", request(b"login"), 400, "auth_policy_400"),
+    ("no secret", request(secret=b""), 403, "auth_policy_403"),
+    ("another secret", request(secret=SECRET + b"x"), 403, "auth_policy_403"),
+    ("not ASCII for a secret", request(secret=b"\xff"), 403, "auth_policy_403"),
+    (
+        "the secret where it does not belong",
+        request(secret=b"", more=b"X-Key: " + SECRET + b"\r\n"),
+        403,
+        "auth_policy_403",
+    ),
+    ("GET", request(b"", method=b"GET"), 405, "auth_policy_405"),
+    ("no command", request(target=b"/"), 404, "auth_policy_404"),
+    ("another command", request(target=b"/?command=reset"), 404, "auth_policy_404"),
+    ("two commands", request(target=b"/?command=allow&command=report"), 404, "auth_policy_404"),
+    ("another path", request(target=b"//?command=report"), 404, "auth_policy_404"),
+    ("a whole URL", request(target=b"http://127.0.0.1/?command=report"), 404, "auth_policy_404"),
+    ("two lengths", request(more=b"Content-Length: 0\r\n"), 400, "auth_policy_400"),
+    ("chunked", request(more=b"Transfer-Encoding: chunked\r\n"), 501, "auth_policy_501"),
+    ("not HTTP", b"\0" * 50, 400, "auth_policy_400"),
 ]
 
 
@@ -125,7 +108,7 @@ def test_nothing_behind_a_refused_request_is_read(running: Running) -> None:
     with running.connect() as connection:
         connection.sendall(request(more=b"Transfer-Encoding: chunked\r\n") + request())
         assert status(connection.recv(4096)) == 501
-    running.counted(policy_501=1)
+    running.counted(auth_policy_501=1)
     assert running.entered == []
 
 
@@ -134,7 +117,7 @@ def test_a_full_disk_is_told_and_policys_no_is_not_an_error(running: Running) ->
     assert status(running.ask(request(more=CLOSE))) == 503
     running.verdict = False
     assert status(running.ask(request(more=CLOSE))) == 200
-    running.counted(policy_trouble=1, policy_refused=1)
+    running.counted(auth_policy_trouble=1, auth_policy_refused=1)
 
 
 def test_strangers_cannot_shut_dovecot_out(monkeypatch: pytest.MonkeyPatch) -> None:

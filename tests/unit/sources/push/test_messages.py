@@ -9,21 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popauthd.model import Ignored, Login
+from popauthd.model import Failure, Ignored, Login
 from popauthd.protocol import NEED_MORE, Bad, NeedMore
 from popauthd.sources.push.messages import PUSH_BYTES, read_push, read_report, sent_at
+from tests.support.push_messages import ALL, NEEDED, NOW, REPORT, push
 
-NOW = 1_795_469_400
 NOT_OURS = Bad("not from popauthd's script, or from another version of it")
 ODD_FIELD = Bad("a field that is unknown, empty, or there twice")
-
-
-def push(*fields: bytes, version: bytes = b"popauthd-login-1") -> bytes:
-    return b"\0".join((version, *fields)) + b"\0\0"
-
-
-NEEDED = (b"at=%d" % NOW, b"address=192.0.2.7", b"user=anna", b"protocol=imap")
-ALL = (*NEEDED, b"mechanism=PLAIN", b"local=198.51.100.5", b"session=aKTnLvhgIrN/AAAB", b"secured=TLS")
 
 
 def login(user: str = "anna", **changes: Any) -> Login:
@@ -76,10 +68,6 @@ def test_a_push_has_one_of_three_outcomes(data: bytes, outcome: object) -> None:
     assert read_push(data) == outcome
 
 
-REPORT = {
-    "login": "anna", "remote": "192.0.2.7", "local": "198.51.100.5", "protocol": "imap", "session": "aKTn/AAAB",
-    "mechanism": "PLAIN", "proxy": "no", "nologin": "no", "success": True, "policy_reject": False, "tls": True,
-}  # fmt: skip
 REPORTED = login(method="PLAIN", tls=True, session="aKTn/AAAB", local_address="198.51.100.5")
 REPORTS = [
     ("a login", {}, REPORTED),
@@ -170,3 +158,18 @@ def test_only_a_clear_success_is_a_login(changes: dict[str, object]) -> None:
         assert (report["proxy"], report["nologin"]) == ("no", "no")
         assert report["protocol"] in ("imap", "pop3")
         assert told.address == report["remote"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "failed"),
+    [
+        ("192.0.2.7", Failure(1_000_000_000, "192.0.2.7", "anna")),
+        ("::ffff:192.0.2.7", Failure(1_000_000_000, "192.0.2.7", "anna")),
+        ("", None),
+        (7, None),
+    ],
+)
+def test_a_report_of_a_failure_says_who_failed_from_where(remote: object, failed: Failure | None) -> None:
+    told = read_report(json.dumps({**REPORT, "success": False, "remote": remote}).encode(), 1_000_000_000)
+    assert isinstance(told, Ignored)
+    assert told.failed == failed

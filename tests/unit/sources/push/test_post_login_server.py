@@ -15,15 +15,13 @@ from pathlib import Path
 import pytest
 
 from popauthd.errors import ConfigError, StoreBrokenError
+from popauthd.serving.unix_socket import listen
 from popauthd.sources.push import post_login
 from popauthd.sources.push.messages import ASK
 from popauthd.sources.push.post_login import PushServer
-from popauthd.watch.control import listen
+from tests.support.push_messages import ALL, NEEDED, NOBODY
+from tests.support.push_messages import push as message
 from tests.support.pushing import Running
-from tests.unit.sources.push.test_messages import ALL, NEEDED
-from tests.unit.sources.push.test_messages import push as message
-
-NOBODY = 65534
 
 
 def serve(path: Path, mode: int = 0o600, allowed: tuple[int, ...] = ()) -> Running:

@@ -8,9 +8,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from popauthd.errors import StoreError
+from popauthd.errors import StoreBrokenError, StoreError
 from popauthd.model import Grant, Refusal
 from popauthd.store.books import Books, Writing
+from tests.support.helpers import no_address_space_left
 
 A, B = "192.0.2.10", "2001:db8::7"
 NOW = 1_795_467_600
@@ -42,6 +43,22 @@ def published(books: Books) -> dict[str, int]:
 def test_a_grant_is_published_with_its_expiry(books: Books) -> None:
     assert enter(books, login(), login(B, at=NOW + 5)) == {A: NOW + 900, B: NOW + 905}
     assert published(books) == {A: NOW + 900, B: NOW + 905}
+
+
+def test_books_that_the_system_gives_no_more_room_are_broken_as_lmdb_has_let_go_of_them(tmp_path: Path) -> None:
+    books = Books(str(tmp_path / "books.mdb"), size_bytes=1 << 20)
+    with no_address_space_left():
+        books._env.set_mapsize(32 << 20)
+        with pytest.raises(StoreBrokenError, match=r"cannot be given 64 MiB.*Cannot allocate memory"):
+            books.grow()
+    books.close()
+
+
+def test_readers_that_cannot_be_looked_at_are_trouble_and_no_end(tmp_path: Path) -> None:
+    books = Books(str(tmp_path / "books.mdb"))
+    books.close()
+    with pytest.raises(StoreError, match="readers"):
+        books.check_readers()
 
 
 def test_a_replayed_line_does_not_extend_the_grant(books: Books) -> None:

@@ -11,12 +11,13 @@ import pytest
 import tests.books
 from popauthd.address import network
 from popauthd.errors import StoreError
-from popauthd.policy import Limits
+from popauthd.policy.limits import Limits
 from popauthd.store.books import DATABASES, SCHEMA, Books, Rules, migrations
 from popauthd.store.books.migrations import STEPS
 from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
 from tests.books import unpack
+from tests.support.policy import default_limits
 from tests.support.watching import housekeeping_of
 
 
@@ -32,7 +33,7 @@ def rules(held: dict[str, Any]) -> Rules:
 
 def limits(held: dict[str, Any], **change: Any) -> Limits:
     never = tuple(network(text) for text in held["limits"]["never"])
-    return Limits(**{"never": never, "ipv6_prefix": held["limits"]["ipv6_prefix"], **change})
+    return default_limits(**{"never": never, "ipv6_prefix": held["limits"]["ipv6_prefix"], **change})
 
 
 def started(path: str, held: dict[str, Any], **change: Any) -> Books:

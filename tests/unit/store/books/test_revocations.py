@@ -14,6 +14,7 @@ from popauthd.model import Grant
 from popauthd.store.books import DATABASES, SCHEMA, Books, Rules
 from popauthd.store.books.revocation_file import RevocationFile, RevocationRecord, later
 from popauthd.store.books.rows import login_key
+from popauthd.store.books.transaction import Transaction
 from popauthd.store.quarantine import heal
 from tests.books import unpack
 
@@ -522,3 +523,70 @@ def test_what_new_books_do_not_know_moves_with_a_clock_that_is_set_back(path: Pa
         assert writing.logins.grant(login(NOW + 49, now=NOW + 49), NOW + 49) == "revoked"
         assert writing.logins.grant(login(NOW + 101, now=NOW + 101), NOW + 101) == ""
     again.close()
+
+
+NAMES = ["anna", "ANNA", "bob", CUT, WHOLE, "y" * 64, "z" * 250, "\udcff"]
+ADDRESSES = ["192.0.2.10", "192.0.2.1", "2001:db8::7", "2001:db8::8", "2001:db8::/64", "2001:db8:0:1::7"]
+
+
+def line_for(dice: random.Random, at: int) -> bytes:
+    """A line that an administrator might add."""
+    user = dice.choice([name for name in NAMES if name.isascii()])
+    whom: dict[str, object] = dice.choice(
+        [
+            {"address": dice.choice(ADDRESSES)},
+            {"network": dice.choice(["2001:db8::/64", "2001:db8:0:1::/64"])},
+            {"user": user},
+            {"user_cut": user[:64].lower()},
+            {"user_whole": user[:64].lower()},
+            {"everybody": True},
+        ]
+    )
+    return json.dumps({"revoked_at": at, **whom}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_added_to_the_file_closes_all_that_it_ends_and_nothing_else(path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    books = Books(str(path))
+    for _step in range(6):
+        with books.writing() as writing:
+            for _ in range(12):
+                at = NOW + dice.randrange(60)
+                writing.logins.grant(login(at, dice.choice(NAMES), dice.choice(ADDRESSES), at), at)
+            before = dict(writing.published.all())
+        with Path(books.revocations.path).open("ab") as file:
+            file.write(line_for(dice, NOW + dice.randrange(80)))
+        with books.writing() as writing:
+            books.take_in_revocations(writing)
+            found = dict(writing.published.all())
+            writing.published.recompute_all(before, writing.meta.latest_at)
+            assert found == dict(writing.published.all())
+            assert found.items() <= {**before, **found}.items()
+    books.close()
+
+
+def test_a_line_about_one_user_does_not_read_all_logins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    books = Books(str(path))
+    with books.writing() as writing:
+        for number in range(500):
+            writing.logins.grant(login(NOW, f"user{number}", f"10.0.{number >> 8}.{number & 255}"), NOW)
+    scan, read = Transaction.scan, list[bytes]()
+
+    def noted(transaction: Transaction, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        for row in scan(transaction, database, prefix):
+            read.append(row[0])
+            yield row
+
+    for line, closed in (({"user": "USER7"}, 1), ({"address": "10.0.0.9"}, 1), ({"everybody": True}, 498)):
+        monkeypatch.setattr(Transaction, "scan", noted)
+        before = len(published(books))
+        with Path(books.revocations.path).open("ab") as file:
+            file.write(json.dumps({"revoked_at": NOW + 5, **line}).encode() + b"\n")
+        read.clear()
+        with books.writing() as writing:
+            books.take_in_revocations(writing)
+            assert len(read) < 20
+        monkeypatch.setattr(Transaction, "scan", scan)
+        assert before - len(published(books)) == closed
+    books.close()

@@ -1,0 +1,56 @@
+"""The log's line for each grant, bounded: journald drops what comes too fast, and with it what must not be lost.
+
+LINES_A_SECOND grants have a line each; how many more there were is said once the second is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+from popauthd.model import Grant
+from popauthd.text import safe
+
+LINES_A_SECOND = 100  # journald's own bound is 10,000 in 30 seconds (journald.conf(5), RateLimitBurst)
+EACH, SUMMARY, NONE = "all", "summary", "none"  # what `log_grants` may be
+
+
+class GrantLog:
+    """Logs grants as `how` says. Call `tend` at every turn of the loop."""
+
+    def __init__(self, log: logging.Logger, how: str = EACH) -> None:
+        self.how = how
+        self._log = log
+        self._ends_at = 0.0
+        self._lines = 0
+        self._untold: dict[tuple[str, str], int] = {}  # by word and source
+
+    def tell(self, word: str, grants: Iterable[Grant], source: str) -> None:
+        """Log grants of a source. word: what became of them."""
+        if self.how == NONE:
+            return
+        self.tend()
+        for grant in grants:
+            if self._lines == 0 and not self._untold:
+                self._ends_at = time.monotonic() + 1
+            if self.how == EACH and self._lines < LINES_A_SECOND:
+                self._lines += 1
+                self._log.info(
+                    "%s address=%s expires_at=%d user=%s source=%s",
+                    word, grant.address, grant.expires_at, safe(grant.user), source,
+                )  # fmt: skip
+            else:
+                self._untold[word, source] = self._untold.get((word, source), 0) + 1
+
+    def tend(self) -> None:
+        """Sum up, once the second is over."""
+        if time.monotonic() >= self._ends_at:
+            self.sum_up()
+
+    def sum_up(self) -> None:
+        """Say how many had no line of their own, and begin a new second."""
+        for (word, source), number in self._untold.items():
+            self._log.info("%s: %d more addresses within a second source=%s", word, number, source)
+        self._untold.clear()
+        self._lines = 0
