@@ -55,6 +55,11 @@ def expires_at(site: Site, client: str) -> int:
     return int(expiry)
 
 
+def imap_end_is_told(site: Site) -> bool:
+    """Whether the log has told of the end of an IMAP session."""
+    return any(b"imap(" in line and b"Logged out" in line for line in site.dovecot.lines())
+
+
 def runs_out(site: Site, client: str) -> float:
     """Wait until the address may not relay any more; returns when that was (epoch seconds)."""
     wait_for(lambda: not site.popauthd.may_relay(client), f"the end of {client}'s grant")
@@ -96,8 +101,11 @@ def test_a_client_that_left_while_the_watcher_was_away_is_not_taken_up_again(sit
     wait_for(lambda: site.popauthd.may_relay(client) and site.popauthd.may_relay(other), "the grants")
     site.watcher.signal_group(signal.SIGKILL)
     session.leave()
+    wait_for(lambda: imap_end_is_told(site), "the line of the client that left")
+    told_at = time.time()  # the line's own time is not later
     runs_out(site, client)
     runs_out(site, other)
+    wait_for(lambda: time.time() > told_at + LIFETIME, "the lifetime that it had left when it went")
     site.popauthd.start("watch")
     wait_for(lambda: site.popauthd.may_relay(other), "the session that is still open")
     assert not site.popauthd.may_relay(client)
