@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("reasons", "conditions"),
     ("address", "text", "logs", "as_user", "counters", "status", "processes"),
     ("policy", "config/values", "formats/timestamps", "protocol", "serving", "systemd"),
-    ("config", "formats", "sources", "sources/push/messages", "sources/push/http"),
+    ("config", "formats", "sources", "sources/push/messages", "sources/push/http", "cluster"),
     ("store", "sources/file", "sources/journal", "sources/push", "eximsetup", "systemd", "locks"),
     ("run_dir",),
     ("watch", "responder"),
@@ -35,6 +35,7 @@ THIRD_PARTY = {
     "pygtail": {"sources/file"},
     "systemd": {"sources/journal"},
     "tomli_w": {"config/show"},
+    "redis": {"cluster"},
 }
 # Core rooms: no I/O, no clock of their own.
 PURE = (
@@ -51,7 +52,12 @@ PURE = (
     "policy/decide",
     "policy/limits",
     "policy/order",
+    "policy/peer_names",
     "policy/user_list",
+    "cluster/events",
+    "cluster/pseudonym",
+    "cluster/stream",
+    "cluster/wire",
     "config/values",
     "config/settings",
     "formats",
