@@ -38,19 +38,28 @@ def write(path: str, blocks: Iterable[Block]) -> Mark:
 
 
 def write_text(path: str, pieces: Iterable[bytes]) -> Mark:
-    """The same, from the text of the list in pieces."""
-    fresh = f"{path}.new"
+    """The same, from the text of the list in pieces.
+
+    The file is always a new one. A process whose watcher has died may still be writing the one that is there
+    (host_list_writer.py); what it writes must not get into this list.
+    """
+    fresh = Path(f"{path}.new")
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, FILE_MODE)
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(pieces)
             file.flush()
             written = file_marks.of(os.fstat(file.fileno()))
-        Path(fresh).rename(path)
+        ours = file_marks.at(fresh) == written
+        if ours:
+            fresh.rename(path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            Path(fresh).unlink()
+            fresh.unlink()
         raise StoreError(f"host list {path}: cannot be written: {error.strerror}") from error
+    if not ours:
+        raise StoreError(f"host list {path}: another process writes it")
     return written
 
 

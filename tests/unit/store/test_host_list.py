@@ -93,11 +93,10 @@ def test_a_link_in_the_new_lists_place_is_not_followed(path: Path, tmp_path: Pat
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("mine")
     path.with_name("relay-hosts.new").symlink_to(elsewhere)
-    with pytest.raises(StoreError):
-        host_list.write(str(path), in_blocks({A: 5}))
-    assert elsewhere.read_text() == "mine"
     host_list.write(str(path), in_blocks({A: 5}))
+    assert elsewhere.read_text() == "mine"
     assert path.read_text() == f"{A}: 5\n", "the link was taken away"
+    assert not path.is_symlink()
 
 
 def test_what_an_earlier_attempt_left_is_written_over(path: Path) -> None:
@@ -117,3 +116,28 @@ def test_a_disk_that_fills_up_leaves_the_old_list_and_no_half_one(path: Path) ->
     with pytest.raises(StoreError, match="No space left on device"):
         host_list.write(str(path), ends())
     assert [(entry.name, entry.read_text()) for entry in path.parent.iterdir()] == [("relay-hosts", f"{A}: 5\n")]
+
+
+def test_a_process_whose_watcher_died_writes_nothing_into_the_list_of_the_next_watcher(path: Path) -> None:
+    old = in_blocks({f"10.0.{n >> 8}.{n & 255}": 5 for n in range(10_000)})
+
+    def outlived() -> Iterator[Block]:
+        yield from old
+        host_list.write(str(path), in_blocks({A: 5}))
+        yield from old
+
+    with pytest.raises(StoreError, match="another process writes it"):
+        host_list.write(str(path), outlived())
+    assert [(entry.name, entry.read_text()) for entry in path.parent.iterdir()] == [("relay-hosts", f"{A}: 5\n")]
+
+
+def test_nor_does_it_put_its_list_in_the_place_of_one_that_is_being_written(path: Path) -> None:
+    def begun() -> Iterator[Block]:
+        yield from in_blocks({A: 5})
+        fresh = path.with_name("relay-hosts.new")
+        fresh.unlink()
+        fresh.write_text(f"{SIX[:4]}")
+
+    with pytest.raises(StoreError, match="another process writes it"):
+        host_list.write(str(path), begun())
+    assert [entry.name for entry in path.parent.iterdir()] == ["relay-hosts.new"], "that is the other's"
