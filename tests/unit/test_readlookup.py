@@ -7,9 +7,11 @@ import ipaddress
 import mmap
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -260,6 +262,30 @@ def test_a_hostile_environment_changes_nothing(good: Path, tmp_path: Path) -> No
         [SCRIPT, "--map", good, "192.0.2.12"], cwd=tmp_path, env=environment, capture_output=True, check=False
     )
     assert (done.stdout, done.returncode, done.stderr) == (b"no\n", 1, b"")
+
+
+def _ignored() -> None:
+    for number in (signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _blocked() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGALRM})
+
+
+@pytest.mark.parametrize("left", [_ignored, _blocked])
+def test_signals_as_whoever_started_it_left_them_change_nothing(
+    good: Path, tmp_path: Path, left: Callable[[], None]
+) -> None:
+    os.mkfifo(tmp_path / "relay.mdb")
+    for path, address, answer in (
+        (good, "192.0.2.10", YES),
+        (good, "192.0.2.12", NO),
+        (tmp_path / "relay.mdb", "192.0.2.10", NO),  # it would be waited for without end
+    ):
+        command = [str(SCRIPT), "--map", str(path), address]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=30, preexec_fn=left)
+        assert (done.stdout.decode(), done.returncode, done.stderr) == (*answer, b"")
 
 
 def script_module() -> ModuleType:
