@@ -51,6 +51,8 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "auth-policy.431": "A request to the auth policy server had too many headers, or too long ones.",
         "auth-policy.501": "A request to the auth policy server was sent in pieces (a transfer coding).",
         "auth-policy.505": "A request to the auth policy server spoke another version of HTTP than 1.",
+        "cluster.not-sent": "A login counts here alone: other nodes cannot be told of it, as its server cut the user's"
+        " name.",
         **{f"refused.{word}": sentence for word, sentence in REFUSED.items()},
     }
 )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+PEER_FORMAT = "cluster"  # the `format` of a login that another node has told of
+
 
 @dataclass(frozen=True, slots=True)
 class Login:

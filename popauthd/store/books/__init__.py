@@ -18,6 +18,7 @@ loses nothing and invents nothing. The relay map is made from `published` and ca
 | gone        | forget_at (8 bytes) session id | empty: ended sessions in the order they are forgotten |
 | shared      | address                    | `since until users`: not granted, too many users         |
 | refusals    | address                    | `at reason` NUL user: the latest, to explain a refusal   |
+| outbox      | kind, key                  | what other nodes are to be told; see outbox.py           |
 | places      | source name                | the place in that log, the source's own bytes            |
 | counters    | day NUL name               | number                                                   |
 | meta        | `schema`, `clock`, `silence` NUL source | version; boot and clock offset; longest silence |
@@ -67,10 +68,12 @@ DATABASES = (
     "gone",
     "shared",
     "refusals",
+    "outbox",
     "places",
     "counters",
     "meta",
 )
+NOT_TO_READ = ("outbox",)  # for the watcher alone; books that it has not opened since an upgrade have none
 
 
 class Books:
@@ -109,7 +112,7 @@ class Books:
         if readonly:
             self._check_schema()
         # Not in one transaction: py-lmdb forgets the handles that were opened in a read transaction.
-        names = {name: name.encode("ascii") for name in DATABASES}
+        names = {name: name.encode("ascii") for name in DATABASES if not (readonly and name in NOT_TO_READ)}
         self._db = {name: self._env.open_db(key, create=not readonly) for name, key in names.items()}
         if not readonly:
             self._bring_up_to_date()

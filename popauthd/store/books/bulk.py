@@ -20,6 +20,7 @@ from operator import add, itemgetter
 from popauthd.policy.cut_names import SHORTEST
 from popauthd.store.books.bulk_play import NEVER, Plain, Play, Row
 from popauthd.store.books.meta import Meta
+from popauthd.store.books.outbox import Outbox
 from popauthd.store.books.published import EXPIRED_AT_MOST, Published
 from popauthd.store.books.revocation_times import RevocationTimes
 from popauthd.store.books.rows import indexes_of, when
@@ -42,6 +43,7 @@ class Bulk:
         published: Published,
         sessions: Sessions,
         rules: Rules,
+        outbox: Outbox,
     ) -> None:
         self._transaction = transaction
         self._meta = meta
@@ -49,6 +51,7 @@ class Bulk:
         self._published = published
         self._sessions = sessions
         self._rules = rules
+        self._outbox = outbox
 
     def enter(
         self, entries: Entries, odd: Collection[bytes], names: Iterable[bytes], now: int, *, remember: bool
@@ -79,7 +82,7 @@ class Bulk:
         play.through(entries)
         self._write_sessions(play, now)
         touched = [(key, address, row) for key, address in zip(keys, addresses, strict=True) if (row := rows.get(key))]
-        self._write_logins(touched)
+        self._outbox.stored(self._write_logins(touched), now)
         return self._publish(touched, published), left
 
     def _odd(self, entries: Entries, now: int) -> set[bytes]:
@@ -151,7 +154,8 @@ class Bulk:
             until = max(until, int(expires_at))
         return number > most or (published != until and max(published, until) > now)
 
-    def _write_logins(self, touched: list[Touched]) -> None:
+    def _write_logins(self, touched: list[Touched]) -> list[tuple[bytes, bytes]]:
+        """Write the logins that changed; returns them as they are stored."""
         stored, fresh, gone, latest = [], [], [], 0
         old: defaultdict[int, list[bytes]] = defaultdict(list)
         for key, address, row in touched:
@@ -178,6 +182,7 @@ class Bulk:
         self._transaction.put_many("old", _queue(old))
         if stored:
             self._meta.note_login(latest, latest)
+        return stored
 
     def _write_sessions(self, play: Play, now: int) -> None:
         over = [name for name, value in play.sessions.items() if not value]

@@ -6,7 +6,10 @@ import itertools
 from collections.abc import Iterator
 from ipaddress import IPv6Network, ip_address
 
+from popauthd.policy.peer_names import MARK, is_peer_name
+from popauthd.policy.user_list import lower
 from popauthd.store.books.meta import Meta
+from popauthd.store.books.outbox import Outbox
 from popauthd.store.books.rows import (
     ADDRESS,
     SITE,
@@ -28,13 +31,14 @@ from popauthd.store.books.transaction import Transaction
 class LoginRows:
     """Stores, finds and removes rows, with the indexes by user and by expiry.
 
-    It does not publish anything: the callers do.
+    It does not publish anything, nor tell other nodes: the callers do. outbox: what tells them.
     """
 
-    def __init__(self, transaction: Transaction, meta: Meta, rules: Rules) -> None:
+    def __init__(self, transaction: Transaction, meta: Meta, rules: Rules, outbox: Outbox) -> None:
         self._transaction = transaction
         self._meta = meta
         self._rules = rules
+        self.outbox = outbox
 
     def get(self, key: bytes) -> LoginRow | None:
         """The login of this key (see rows.login_key)."""
@@ -62,7 +66,29 @@ class LoginRows:
                 yield login_row(key, value)
 
     def of_user(self, user: str) -> Iterator[LoginRow]:
-        """The remembered logins that a revocation of a user ends, from any address; expired ones included."""
+        """The remembered logins that a revocation of a user ends, from any address; expired ones included.
+
+        Those that other nodes have told of are among them. user: a name, or a pseudonym: then this node's own logins of
+        that user are looked for among those that have not expired, which takes 3 s for a million of them.
+        """
+        yield from self._named(user)
+        for name in self._rules.pseudonyms(user):
+            if name != lower(user):
+                yield from self._named(name)
+        if is_peer_name(user):
+            yield from self._known_as(lower(user))
+
+    def _known_as(self, pseudonym: str) -> Iterator[LoginRow]:
+        pseudonyms, mark = self._rules.pseudonyms, MARK.encode("ascii")
+        for block in self._transaction.blocks("logins"):
+            for key, value in block:
+                if key[key.index(0) + 1 :][:1] in (b"", mark) or int(value.split(b" ", 2)[1]) <= self._meta.latest_at:
+                    continue
+                row = login_row(key, value)
+                if pseudonym in pseudonyms(row.user):
+                    yield row
+
+    def _named(self, user: str) -> Iterator[LoginRow]:
         mine = set(user_revocations(user))
         index = user_index(user)
         for key, _ in self._transaction.scan("users", index):
@@ -79,11 +105,11 @@ class LoginRows:
             net = IPv6Network(name.decode("ascii"))
             yield from (login_key(row.address, row.user) for row in self.within(net))
             found = self._transaction.scan("logins", name + b"\0")
-        elif kind in USERS and not name.startswith(b"\0"):
+        elif kind in USERS and not name.startswith((b"\0", MARK.encode("ascii"))):
             index = head_index(name)
             yield from (key[len(index) :] for key, _ in self._transaction.scan("users", index))
             return
-        else:  # everybody, or a name of which only the digest is known
+        else:  # everybody, or a name of which only a digest is known
             found = self._transaction.scan("logins")
         yield from (key for key, _value in found)
 

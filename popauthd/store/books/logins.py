@@ -55,6 +55,7 @@ class Logins:
             return ""
         stood = before is not None and self.stands(before, now) and not may_be_cut(grant.user)
         row = self._replace(before, grant, now)
+        self._rows.outbox.login(row, now)
         return self._published.stand(row.address, row.expires_at, now, anew=not stood)
 
     def hold(self, grant: Grant, now: int) -> str:
@@ -66,7 +67,7 @@ class Logins:
         if self._is_revoked(grant, before, now):
             return "revoked"
         if before is None or before.stamped_at < grant.stamped_at:
-            self._replace(before, grant, now)
+            self._rows.outbox.login(self._replace(before, grant, now), now)
         return ""
 
     def _is_revoked(self, grant: Grant, before: LoginRow | None, now: int) -> bool:
@@ -94,9 +95,13 @@ class Logins:
 
     def grant_by_hand(self, address: str, now: int, expires_at: int) -> Grant:
         """Enter an administrator's grant. No revocation made so far ends it."""
+        before = self._rows.get(login_key(address, ""))
         login_at = max(now, self._times.latest_at(address, "") + 1)
+        if before is not None and self._rules.replicate:  # of two, other nodes know the later one by its time
+            login_at = max(login_at, before.login_at + 1)
         made = Grant(address, "", login_at, max(expires_at, login_at + 1), "by-hand")
-        self._rows.store(row_of(made), self._rows.get(login_key(address, "")))
+        self._rows.store(row_of(made), before)
+        self._rows.outbox.login(row_of(made), now)
         self._published.recompute(address, now)
         return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from popauthd.address import keys
+from popauthd.model import PEER_FORMAT
 from popauthd.store.block import Block
 from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.meta import Meta
@@ -169,11 +170,20 @@ class Published:
         for row in sorted(expired, key=lambda row: -row.expires_at)[EXPIRED_AT_MOST:]:
             if self._rows.may_be_forgotten(row, now):
                 self._rows.remove(row)
-        users = [row.expires_at for row in standing if row.user for _ in range(row.logins)]
+        users = [row.expires_at for row in self._users(standing) for _ in range(row.logins)]
         if self._shared.count_users(address, users, now):
             standing = [row for row in standing if not row.user]  # an administrator's grant by hand stays
         expires_at = max((row.expires_at for row in standing), default=None)
         self.change(address, self.expiry(address), expires_at)
+
+    def _users(self, standing: list[LoginRow]) -> Iterator[LoginRow]:
+        """The logins by which the users of an address are counted.
+
+        A user who has logged in here and on another node is one user.
+        """
+        here = (row.user for row in standing if row.user and row.format != PEER_FORMAT)
+        known_as = {name for user in here for name in self._rules.pseudonyms(user)}
+        return (row for row in standing if row.user and not (row.format == PEER_FORMAT and row.user in known_as))
 
     def recompute_all(self, addresses: Iterable[str], now: int) -> None:
         """Do the same for several addresses."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from popauthd.store.books.counters import Counters
 from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.meta import Meta
+from popauthd.store.books.outbox import Outbox
 from popauthd.store.books.places import Places
 from popauthd.store.books.published import Published
 from popauthd.store.books.refusals import Refusals
@@ -24,8 +25,9 @@ class Reading:
         self.counters = Counters(transaction, self.meta)
         self.places = Places(transaction)
         self.refusals = Refusals(transaction)
-        self.logins = LoginRows(transaction, self.meta, rules)
-        self.revocations = RevocationTimes(transaction)
+        self.outbox = Outbox(transaction, rules, self.counters)
+        self.logins = LoginRows(transaction, self.meta, rules, self.outbox)
+        self.revocations = RevocationTimes(transaction, rules)
         self.shared = SharedAddresses(transaction, rules)
         self.published = Published(transaction, self.meta, self.logins, self.revocations, self.shared, rules)
         self.sessions = Sessions(transaction, self.meta, self.logins, self.revocations, self.published, rules)

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from popauthd.model import Grant
+from popauthd.policy.peer_names import MARK
 from popauthd.store.books.revocation_file import RevocationRecord, later
-from popauthd.store.books.rows import LoginRow, Times, applying, applying_to, read_times
+from popauthd.store.books.rows import USER, LoginRow, Times, applying, applying_to, read_times, user_revocation
+from popauthd.store.books.rules import Rules
 from popauthd.store.books.transaction import Transaction
 
 REMEMBERED_SECONDS = 9 * 86400  # longer than the longest lifetime plus every tolerance: no older login can grant
@@ -17,8 +19,10 @@ CATCH_UP_SECONDS = 60  # new books have read the logs again within this time
 class RevocationTimes:
     """The latest revocation of each key (see rows.applying)."""
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, rules: Rules) -> None:
         self._transaction = transaction
+        self._rules = rules
+        self._of_peers: bool | None = None  # whether any revocation is of a pseudonym
 
     def latest_at(self, address: str, user: str) -> int:
         """The latest revocation that applies to a login of `user` from `address`; 0 if there is none."""
@@ -29,7 +33,7 @@ class RevocationTimes:
 
         Neither by its time nor by its stamp, and whether the books know it or not.
         """
-        found = {key: applying_to(key) for key in keys}
+        found = {key: [*applying_to(key), *self._by_pseudonym(key.partition(b"\0")[2].decode())] for key in keys}
         stored = self._transaction.get_many("revocations", set(chain.from_iterable(found.values())))
         latest = {key: max(read_times(value)) for key, value in stored.items()}
         times = ((key, [latest[one] for one in applying if one in latest]) for key, applying in found.items())
@@ -54,9 +58,15 @@ class RevocationTimes:
 
     def _applying(self, address: str, user: str) -> Iterator[Times]:
         if self._transaction.count("revocations"):
-            for key in applying(address, user):
+            for key in (*applying(address, user), *self._by_pseudonym(user)):
                 if (value := self._transaction.get("revocations", key)) is not None:
                     yield read_times(value)
+
+    def _by_pseudonym(self, user: str) -> list[bytes]:
+        """The keys of the revocations of a user by the names that other nodes know him by."""
+        if self._of_peers is None:
+            self._of_peers = next(self._transaction.scan("revocations", USER + MARK.encode("ascii")), None) is not None
+        return [user_revocation(name) for name in self._rules.pseudonyms(user)] if self._of_peers else []
 
     def all(self) -> Iterator[RevocationRecord]:
         """Every revocation, with its time by the clock of the day when it was made."""
@@ -76,6 +86,17 @@ class RevocationTimes:
         self._put(record, known, at=record.at, strict=True)
         return True
 
+    def merge_from_peer(self, record: RevocationRecord) -> bool:
+        """Enter a revocation that another node tells of, maybe again; True if it ends more than was known to be ended.
+
+        It may be our own, which another node has merged and tells again.
+        """
+        known = read_times(self._transaction.get("revocations", record.key))
+        if record.at + record.ahead_seconds <= max(known.at, known.first_at):
+            return False
+        self._put(record, known, at=record.at, strict=True)
+        return True
+
     def enter(self, record: RevocationRecord, at: int, *, strict: bool) -> None:
         """Enter a revocation that ends logins at or before `at`. strict: also logins that are not known yet."""
         known = read_times(self._transaction.get("revocations", record.key))
@@ -87,6 +108,7 @@ class RevocationTimes:
         times = Times(max(known.at, at), both.at, both.ahead_seconds, until)
         if times != known:
             self._transaction.put("revocations", record.key, times.value())
+            self._of_peers = None
 
     def settle(self, now: int, future_seconds: int = 120) -> None:
         """Adjust the revocations to the wall clock, when it may have been set.

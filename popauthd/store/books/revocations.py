@@ -11,14 +11,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv6Network
 
 from popauthd.address import keys as address_keys
+from popauthd.cluster.events import PeerRevocation
 from popauthd.model import Revocation
+from popauthd.policy.peer_names import MARK
 from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.logins import Logins
 from popauthd.store.books.meta import Meta
+from popauthd.store.books.outbox import SKEW_SECONDS
 from popauthd.store.books.published import Published
 from popauthd.store.books.revocation_file import RevocationRecord
 from popauthd.store.books.revocation_times import RevocationTimes
-from popauthd.store.books.rows import EVERYBODY, LoginRow, address_revocation, site_revocation, user_revocations
+from popauthd.store.books.rows import (
+    EVERYBODY,
+    USER,
+    LoginRow,
+    address_revocation,
+    site_revocation,
+    user_revocation,
+    user_revocations,
+)
+from popauthd.store.books.rules import Rules
 
 
 class Revocations:
@@ -29,13 +41,20 @@ class Revocations:
     """
 
     def __init__(
-        self, rows: LoginRows, times: RevocationTimes, published: Published, logins: Logins, meta: Meta
+        self,
+        rows: LoginRows,
+        times: RevocationTimes,
+        published: Published,
+        logins: Logins,
+        meta: Meta,
+        rules: Rules,
     ) -> None:
         self._rows = rows
         self._times = times
         self._published = published
         self._logins = logins
         self._meta = meta
+        self._rules = rules
         self.made: list[RevocationRecord] = []
         self.unread_seconds = 0
 
@@ -59,7 +78,36 @@ class Revocations:
 
     def _enter_at(self, revocation: Revocation, now: int) -> int:
         records = [RevocationRecord(key, revocation.at) for key in _keys_of(revocation)]
-        fresh = [record for record in records if self._times.merge(record)]
+        return self._entered([record for record in records if self._times.merge(record)], revocation, now)
+
+    def enter_from_peer(self, told: PeerRevocation, now: int) -> int:
+        """Enter a revocation that another node tells of; returns how many addresses it has closed.
+
+        The clocks of nodes differ a little. One that lies ahead of ours ends what was until now, and what is stamped up
+        to its own time; by SKEW_SECONDS at most, or nobody could log in until then.
+        """
+        at = min(told.at, now)
+        ahead_seconds = min(told.at - at, SKEW_SECONDS)
+        revocation = Revocation(at, told.address, told.user)
+        records = [RevocationRecord(key, at, ahead_seconds) for key in _keys_of(revocation)]
+        return self._entered([record for record in records if self._times.merge_from_peer(record)], revocation, now)
+
+    def name_peers(self, now: int) -> None:
+        """Enter the revocations of users by the names that other nodes know them by, too.
+
+        They are not there yet for those that were made before this node was in the cluster, or had its key.
+        """
+        for record in list(self._times.all()):
+            name = record.key[len(USER) :]
+            if not record.key.startswith(USER) or name.startswith((b"\0", MARK.encode("ascii"))):
+                continue
+            for user in self._rules.pseudonyms(name.decode("utf-8", "backslashreplace")):
+                named = record._replace(key=user_revocation(user))
+                fresh = [named] if self._times.merge_from_peer(named) else []
+                self._entered(fresh, Revocation(record.at, user=user), now)
+
+    def _entered(self, fresh: list[RevocationRecord], revocation: Revocation, now: int) -> int:
+        """Publish what follows from what was new of a revocation; returns how many addresses it has closed."""
         if not fresh:
             return 0
         self.made += fresh
@@ -98,7 +146,8 @@ class Revocations:
         """
         rows = list(self._rows.of_user(user))
         opened = {row.address for row in rows if self._logins.stands(row, now)}
-        self._end(user_revocations(user), rows, now)
+        peers = [user_revocation(name) for name in self._rules.pseudonyms(user)]
+        self._end(list(dict.fromkeys([*user_revocations(user), *peers])), rows, now)
         self._published.recompute_all(opened, now)
         return len(opened)
 

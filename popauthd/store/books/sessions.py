@@ -185,6 +185,7 @@ class Sessions:
         expires_at = max(min(at + held.lifetime_seconds, self._cap(held)), row.expires_at)
         if expires_at > row.expires_at:
             self._rows.store(row._replace(expires_at=expires_at), row)
+            self._rows.outbox.login(row._replace(expires_at=expires_at), now)
         if expires_at > now:
             self._published.stand(row.address, expires_at, now, anew=row.expires_at <= now)
 

@@ -8,6 +8,7 @@ from itertools import islice
 from popauthd.store.books import counters, refusals, revocation_times, shared
 from popauthd.store.books.bulk import Bulk
 from popauthd.store.books.logins import Logins
+from popauthd.store.books.peers import Peers
 from popauthd.store.books.published import SWEEP_AT_MOST
 from popauthd.store.books.reading import Reading
 from popauthd.store.books.revocations import Revocations
@@ -19,7 +20,7 @@ class Writing:
     """The parts of the books, for changes, and the changes that concern several parts.
 
     rows: the stored logins. times: the stored revocations. bulk: enters many logins and session ends at once. The other
-    parts have the names of what they hold.
+    parts have the names of what they hold. peers: enters what other nodes tell.
     """
 
     def __init__(self, transaction: Transaction, rules: Rules) -> None:
@@ -29,18 +30,21 @@ class Writing:
         self.counters = known.counters
         self.places = known.places
         self.refusals = known.refusals
+        self.outbox = known.outbox
         self.rows = known.logins
         self.times = known.revocations
         self.shared = known.shared
         self.published = known.published
         self.sessions = known.sessions
         self.logins = Logins(self.rows, self.times, self.published, self.shared, self.sessions, self.meta, rules)
-        self.revocations = Revocations(self.rows, self.times, self.published, self.logins, self.meta)
-        self.bulk = Bulk(transaction, self.meta, self.times, self.published, self.sessions, rules)
+        self.revocations = Revocations(self.rows, self.times, self.published, self.logins, self.meta, rules)
+        self.bulk = Bulk(transaction, self.meta, self.times, self.published, self.sessions, rules, self.outbox)
+        self.peers = Peers(self.rows, self.times, self.published, self.logins)
         self.more_to_forget = False
 
     def finish(self) -> None:
-        """Write down the times that were noted: the last step of a transaction."""
+        """Write down the times that were noted, and what is to be told to others: the last step of a transaction."""
+        self.outbox.revocations(self.revocations.made)
         self.meta.finish()
 
     def recount(self, now: int) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from popauthd.cluster.keys import make_key, parse_keys
+from popauthd.cluster.pseudonym import Pseudonyms
 from popauthd.formats.servers import dovecot
 from popauthd.model import Failure, Grant, Login, Matter, Refusal, Revocation, SessionEnd, SharedAddress
 from popauthd.policy.limits import Limits
@@ -42,6 +44,8 @@ USERS = ("alice", "alice", "bob", "Bob", "zoë", "x" * 77 + "...", "y" * 90, "")
 SESSIONS = ("", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "a b")
 AGOS = (-150, -60, 0, 0, 1, 5, 60, 100, 800, 899, 900, 1000, 5000, 6500)  # seconds; all but the first two are past
 PLAIN = Login(NOW, A, "alice", "imap", "PLAIN", True, "s1", "198.51.100.5", dovecot.NAME)
+NAMES = Pseudonyms(parse_keys(make_key()))
+ALICE = NAMES.of("alice")[0]
 Told = tuple[list[Grant], list[Refusal], list[SharedAddress], int]
 
 
@@ -177,6 +181,8 @@ def test_many_at_once_come_to_the_same_as_one_by_one(
         dice = random.Random(seed)
         calm = dice.random() < 0.8
         rules = Rules(0 if calm else dice.choice((0, 1, 2)), hold_seconds=dice.choice((0, 1200, 43200)))
+        if seed % 2:
+            rules = replace(rules, pseudonyms=NAMES.of, replicate=True)
         allowed, remember, revoking = limits(dice), dice.random() < 0.3, dice.random() < 0.4
         now = NOW
         for side in sides:
@@ -187,7 +193,7 @@ def test_many_at_once_come_to_the_same_as_one_by_one(
                 dice.random() < 0.1,
                 dice.choice(("", "renew", "sweep", "forget", "revoke", "set back", "lose")),
             )
-            whom = dice.choice(({"address": A}, {"user": "bob"}, {"address": "2001:db8::/64"}, {}))
+            whom = dice.choice(({"address": A}, {"user": "bob"}, {"address": "2001:db8::/64"}, {}, {"user": ALICE}))
             revocation = Revocation(now - dice.choice((0, 0, 50)), made_here=dice.random() < 0.5, **whom)
             for side in sides:
                 side.enter(blocks, allowed, now, remember=remember, killed=killed)
