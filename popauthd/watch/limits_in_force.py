@@ -127,8 +127,8 @@ class LimitsInForce:
         ended, after = writing.logins.judge_again(self._judge.judge, now, self._after, at_most)
         if ended:
             log.info("the limits have changed: logins that ended by it: %d", ended)
-        if not after:
-            writing.meta.set_limits(self._judge.fingerprint)
+        # In the middle it is neither: new logins are granted by these limits already, others were not judged by them.
+        writing.meta.set_limits("" if after else self._judge.fingerprint)
         return after
 
 

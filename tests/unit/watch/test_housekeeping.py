@@ -293,6 +293,35 @@ def test_many_logins_are_judged_in_several_transactions_and_none_is_left_out(
     assert [address for address in addresses if not world.left(address)] == ["192.0.2.7"]
 
 
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "over a restart"])
+def test_limits_that_come_back_before_all_was_judged_by_others_end_what_those_let_in(
+    world: World, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    monkeypatch.setattr("popauthd.watch.limits_in_force.JUDGED_AT_ONCE", 10)
+    strict = replace(LIMITS, denied=parse("anna"))
+    world.restart(limits=strict)
+    for number in range(40):
+        world.login("bob", f"192.0.2.{number}")
+
+    def go_by(limits: Limits) -> bool:
+        in_force = world.housekeeping.limits
+        in_force._configured = limits
+        in_force._apply_own()
+        in_force._judge_again()
+        return world.housekeeping.tend(world.now, caught_up=True)
+
+    assert go_by(LIMITS), "some were judged, and more are to be"
+    world.login("anna", C)
+    assert world.left(C)
+    if stopped:
+        world.restart()
+    else:
+        more = go_by(strict)
+        while more:
+            more = world.housekeeping.tend(world.now, caught_up=True)
+    assert not world.left(C)
+
+
 def test_logins_that_are_judged_at_a_start_are_published_when_all_have_been(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
