@@ -41,6 +41,7 @@ FORMATS = (
 )
 BOOKS = (
     "store/books/books*",
+    "store/books/queues",
     "store/books/revocations",
     "store/books/shared",
     "watch/batch",
@@ -105,6 +106,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/store/books/revocation_file.py": ("store/books/revocations", "watch/commands"),
     "popauthd/store/books/migrations/__init__.py": ("store/books/migrations",),
     "popauthd/store/books/migrations/from_2_to_3.py": ("store/books/migrations",),
+    "popauthd/store/books/migrations/from_3_to_4.py": ("store/books/migrations",),
     "popauthd/store/relay_map.py": (
         "store/relay_map",
         "store/publisher",

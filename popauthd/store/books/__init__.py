@@ -7,9 +7,9 @@ loses nothing and invents nothing. The relay map is made from `published` and ca
 | ----------- | -------------------------- | -------------------------------------------------------- |
 | logins      | address NUL user           | the latest login; see rows.login_value                |
 | users       | 16 bytes of a user, login key | empty: the logins of each user                        |
-| old         | expires_at (8 bytes) login key | empty: logins in the order they may be forgotten     |
+| old         | time (8 bytes) login key   | empty: when to look whether a login may be forgotten     |
 | published   | address                    | expires_at: what the relay map must hold                 |
-| due         | expires_at (8 bytes) address | empty: `published` in the order it runs out            |
+| due         | time (8 bytes) address     | empty: when to look whether `published` has run out      |
 | revocations | `a` NUL address, `u` NUL user, `*`, | times; see rows.Times                        |
 |             | `n` NUL /64, `c` or `w` NUL a cut user | (also in a file of their own, see revocation_file.py)        |
 | held        | address NUL user           | open sessions of that login; see sessions.py             |
@@ -53,7 +53,7 @@ from popauthd.store.map_size import grow, map_bytes
 
 __all__ = ["DATABASES", "SCHEMA", "Books", "LoginRow", "Reading", "Rules", "Writing"]
 
-SCHEMA = b"3"
+SCHEMA = b"4"
 BOOKS_BYTES = map_bytes(4 << 30)  # address space, not disk
 DATABASES = (
     "logins",

@@ -12,7 +12,7 @@ it does not matter which of the two is entered first. tests/unit/watch/test_bulk
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise, repeat
 from operator import add, itemgetter
@@ -156,8 +156,7 @@ class Bulk:
 
     def _write_logins(self, touched: list[Touched]) -> list[tuple[bytes, bytes]]:
         """Write the logins that changed; returns them as they are stored."""
-        stored, fresh, gone, latest = [], [], [], 0
-        old: defaultdict[int, list[bytes]] = defaultdict(list)
+        stored, fresh, old, latest = [], [], [], 0
         for key, address, row in touched:
             newest, until = row.newest, row.until
             if newest is not None:
@@ -172,14 +171,11 @@ class Bulk:
                 latest = row.at
             if not row.before:
                 fresh.append(key)
-            elif until != row.was_until:
-                gone.append(when(row.was_until, key))
-            if until != row.was_until:
-                old[until].append(key)
-        self._transaction.delete_many("old", gone)
+            if not row.before or until < row.was_until:
+                old.append((when(until, key), b""))
         self._transaction.put_many("logins", stored)
         self._transaction.put_many("users", sorted(zip(map(add, indexes_of(fresh), fresh), repeat(b""))))
-        self._transaction.put_many("old", _queue(old))
+        self._transaction.put_many("old", sorted(old))
         if stored:
             self._meta.note_login(latest, latest)
         return stored
@@ -212,7 +208,6 @@ class Bulk:
         """Publish what stands; returns the logins that opened their address. published: what was before."""
         expiries: dict[bytes, int] = {}
         opened: list[Plain] = []
-        due: defaultdict[int, list[bytes]] = defaultdict(list)
         for address, until, first, lifted in _standing(touched):
             before = published.get(address)
             if before is None:
@@ -221,8 +216,7 @@ class Bulk:
             elif until <= int(before):
                 continue
             expiries[address] = until
-            due[until].append(address)
-        self._published.raise_to(expiries, published, _queue(due))
+        self._published.raise_to(expiries, published)
         return opened
 
 
@@ -256,11 +250,6 @@ def _read_rows(stored: Mapping[bytes, bytes], now: int) -> tuple[dict[bytes, Row
         if ahead != b"0" or row.at > now:
             doubtful.add(_address(key))
     return rows, doubtful
-
-
-def _queue(keys: Mapping[int, list[bytes]]) -> list[tuple[bytes, bytes]]:
-    """Entries in the order of their times, and of the keys for each time. keys: by time, in order."""
-    return [(begin + key, b"") for at in sorted(keys) for begin in (when(at, b""),) for key in keys[at]]
 
 
 def _address(key: bytes) -> bytes:

@@ -1,4 +1,8 @@
-"""The latest login of each user from each address. Databases `logins`, `users` and `old`."""
+"""The latest login of each user from each address. Databases `logins`, `users` and `old`.
+
+Each login has an entry in `old` at its expiry or earlier. As in `due` (published.py), a later expiry leaves the entry
+where it is until it is looked at.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from popauthd.store.books.rows import (
     LoginRow,
     applying,
     head_index,
+    light_row,
     login_key,
     login_row,
     login_value,
@@ -118,10 +123,10 @@ class LoginRows:
         key = login_key(row.address, row.user)
         if before is None:
             self._transaction.put("users", user_index(row.user) + key, b"")
-        elif before.expires_at != row.expires_at:
-            self._transaction.delete("old", when(before.expires_at, key))
+        elif row.expires_at < before.expires_at:
+            self._transaction.delete("old", when(before.expires_at, key))  # it is there if nothing has extended it
         self._transaction.put("logins", key, login_value(row))
-        if before is None or before.expires_at != row.expires_at:
+        if before is None or row.expires_at < before.expires_at:
             self._transaction.put("old", when(row.expires_at, key), b"")
         self._meta.note_login(row.login_at, row.stamped_at)
 
@@ -145,17 +150,37 @@ class LoginRows:
         again_until = row.stamped_at + max(row.lifetime_seconds, self._rules.hold_seconds) if row.ahead_seconds else 0
         return again_until <= now and not self.held(row)
 
-    def forget(self, now: int, history_seconds: int, at_most: int) -> int:
-        """Forget logins that expired `history_seconds` ago and can never grant again; returns their number."""
-        rows: list[LoginRow] = []
-        for key, _ in self._transaction.scan("old"):
-            if int.from_bytes(key[:8], "big") > now - history_seconds or len(rows) == at_most:
+    def queue_anew(self) -> None:
+        """Put every login into the queue at its expiry, and nowhere else."""
+        self._transaction.empty("old")
+        for block in self._transaction.blocks("logins"):
+            entries = sorted((when(light_row(key, value)[3], key), b"") for key, value in block)
+            self._transaction.put_many("old", entries)
+
+    def forget(self, now: int, history_seconds: int, at_most: int) -> tuple[int, int]:
+        """Forget logins that expired `history_seconds` ago and can never grant again.
+
+        Returns their number, and how many entries of the queue were done with, at most `at_most`. The entry of a login
+        that cannot be forgotten yet stays.
+        """
+        before, done = now - history_seconds, list[bytes]()
+        rows, later = dict[bytes, LoginRow](), list[tuple[bytes, bytes]]()
+        for entry, _ in self._transaction.scan("old"):
+            if int.from_bytes(entry[:8], "big") > before or len(done) == at_most:
                 break
-            if (row := self.get(key[8:])) is not None and self.may_be_forgotten(row, now):
-                rows.append(row)
-        for row in rows:
+            row = self.get(entry[8:])
+            if row is not None and row.expires_at > before:
+                later.append((when(row.expires_at, entry[8:]), b""))
+            elif row is not None and not self.may_be_forgotten(row, now):
+                continue
+            elif row is not None:
+                rows[entry[8:]] = row
+            done.append(entry)
+        self._transaction.delete_many("old", done)
+        self._transaction.put_many("old", sorted(later))
+        for row in rows.values():
             self.remove(row)
-        return len(rows)
+        return len(rows), len(done)
 
 
 def _groups(net: IPv6Network) -> list[int]:

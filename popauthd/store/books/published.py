@@ -2,11 +2,16 @@
 
 An address may relay while a login from it has not expired and is newer than every revocation that applies to it,
 unless the address is shared.
+
+Each published address has an entry in `due` at its expiry or earlier. A login that extends the expiry leaves the entry
+where it is: when it is looked at, an entry that was too early is put at the expiry of that time, and one whose address
+is not published any more is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
 
 from popauthd.address import keys
 from popauthd.model import PEER_FORMAT
@@ -100,7 +105,7 @@ class Published:
         return self._transaction.count("published")
 
     def anything_due(self, now: int) -> bool:
-        """Whether any address has expired and must be taken out of the map."""
+        """Whether a sweep has anything to look at."""
         return self._transaction.any_due("due", now)
 
     def change(self, address: str, before: int | None, expires_at: int | None) -> None:
@@ -108,14 +113,21 @@ class Published:
         if before == expires_at:
             return
         key = address.encode("ascii")
-        if before is not None:
-            self._transaction.delete("due", when(before, key))
+        if before is not None and (expires_at is None or expires_at < before):
+            self._transaction.delete("due", when(before, key))  # it is there if nothing has extended the expiry
         if expires_at is None:
             self._transaction.delete("published", key)
         else:
             self._transaction.put("published", key, b"%d" % expires_at)
-            self._transaction.put("due", when(expires_at, key), b"")
+            if before is None or expires_at < before:
+                self._transaction.put("due", when(expires_at, key), b"")
         self.changes[address] = expires_at
+
+    def queue_anew(self) -> None:
+        """Put every address into the queue at its expiry, and nowhere else."""
+        self._transaction.empty("due")
+        for block in self.blocks():
+            self._transaction.put_many("due", sorted((when(int(value), key), b"") for key, value in block))
 
     def publish_all(self) -> None:
         """Have this transaction publish everything anew at its end, whatever was published before."""
@@ -145,17 +157,15 @@ class Published:
             self.change(address, before, expires_at)
         return ""
 
-    def raise_to(
-        self, expiries: Mapping[bytes, int], known: Mapping[bytes, bytes], due: list[tuple[bytes, bytes]]
-    ) -> None:
+    def raise_to(self, expiries: Mapping[bytes, int], known: Mapping[bytes, bytes]) -> None:
         """Publish for addresses, none of them shared, that they stand until then: longer than before.
 
-        expiries, known: by the key of an address. known: what is stored of those that are published. due: the entries
-        of these expiries, in order.
+        expiries, known: by the key of an address, in the order of the keys. known: what is stored of those that are
+        published.
         """
-        self._transaction.delete_many("due", [when(int(known[key]), key) for key in expiries if key in known])
         self._transaction.put_many("published", [(key, b"%d" % at) for key, at in expiries.items()])
-        self._transaction.put_many("due", due)
+        fresh = sorted(when(at, key) for key, at in expiries.items() if key not in known)
+        self._transaction.put_many("due", list(zip(fresh, repeat(b""))))
         self.changes.update(zip(map(bytes.decode, expiries), expiries.values(), strict=True))
 
     def recompute(self, address: str, now: int) -> None:
@@ -191,10 +201,14 @@ class Published:
             self.recompute(address, now)
 
     def sweep(self, now: int) -> int:
-        """Take out expired addresses, at most SWEEP_AT_MOST of them; returns how many were taken out."""
+        """Take out expired addresses; returns how many were looked at, at most SWEEP_AT_MOST."""
         self._meta.note_time(now)
         due = self._transaction.due("due", now, SWEEP_AT_MOST)
-        for key in due:
-            address = key[8:].decode("ascii")
-            self.change(address, self.expiry(address), None)
+        published = self._transaction.get_many("published", {entry[8:] for entry in due})
+        expired = [key for key, value in published.items() if int(value) <= now]
+        self._transaction.delete_many("due", due)
+        self._transaction.delete_many("published", expired)
+        later = sorted((when(int(value), key), b"") for key, value in published.items() if int(value) > now)
+        self._transaction.put_many("due", later)
+        self.changes.update((key.decode("ascii"), None) for key in expired)
         return len(due)

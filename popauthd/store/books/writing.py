@@ -56,8 +56,8 @@ class Writing:
 
         `more_to_forget` then says whether it must be called again, in another transaction.
         """
-        logins = self.rows.forget(now, history_seconds, at_most)
-        most = max(logins, self.sessions.forget_ended(now, at_most))
+        logins, done = self.rows.forget(now, history_seconds, at_most)
+        most = max(done, self.sessions.forget_ended(now, at_most))
         refused_before = now - max(history_seconds, 3600)
         stale: dict[str, Callable[[bytes, bytes], bool]] = {
             "counters": lambda key, _value: counters.is_old(key, now),
@@ -94,3 +94,5 @@ class Writing:
         self.meta.clock_was_set_back(seconds, now)
         addresses = {address for address, _expiry in self.published.all()}
         self.published.recompute_all(addresses.union(found.address for found in self.shared.all()), now)
+        self.rows.queue_anew()
+        self.published.queue_anew()

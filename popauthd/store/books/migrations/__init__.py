@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import lmdb
 
-from popauthd.store.books.migrations import from_2_to_3
+from popauthd.store.books.migrations import from_2_to_3, from_3_to_4
 
 Databases = Mapping[str, "lmdb._Database"]
 Step = Callable[[lmdb.Transaction, Databases], None]
@@ -19,6 +19,7 @@ Step = Callable[[lmdb.Transaction, Databases], None]
 # schema -> (the next step, the schema that it leads to)
 STEPS: Mapping[bytes, tuple[Step, bytes]] = {
     b"2": (from_2_to_3.migrate, b"3"),
+    b"3": (from_3_to_4.migrate, b"4"),
 }
 
 

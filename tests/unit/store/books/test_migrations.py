@@ -18,6 +18,7 @@ from popauthd.store.publisher import Publisher
 from popauthd.store.relay_map import MapWriter
 from tests.books import unpack
 from tests.support.policy import default_limits
+from tests.support.queues import assert_queued
 from tests.support.watching import housekeeping_of
 
 
@@ -47,7 +48,7 @@ def started(path: str, held: dict[str, Any], **change: Any) -> Books:
     return books
 
 
-def test_what_older_books_hold_is_kept(old: tuple[str, dict[str, Any]]) -> None:
+def test_what_older_books_hold_is_kept(old: tuple[str, dict[str, Any]], schema: int = 2) -> None:
     path, held = old
     books = Books(path, rules(held))
     with books.reading() as reading:
@@ -61,11 +62,21 @@ def test_what_older_books_hold_is_kept(old: tuple[str, dict[str, Any]]) -> None:
             assert held[name], f"the old books have no {name}"
         for name in ("held", "renew", "sessions", "gone", "refusals", "shared", "places", "counters", "due", "old"):
             assert reading.transaction.count(name) == held["entries"][name], name
-    assert books.notes == [f"books {path}: brought from schema 2 to {SCHEMA.decode()}"]
+    assert books.notes == [f"books {path}: brought from schema {schema} to {SCHEMA.decode()}"]
+    assert_queued(books)
     books.close()
     again = Books(path, rules(held))
     assert again.notes == []
     again.close()
+
+
+@pytest.mark.parametrize("schema", [int(schema) for schema in STEPS if schema != b"2"])
+def test_so_is_what_books_of_later_schemas_hold(tmp_path: Path, schema: int) -> None:
+    path = tmp_path / "books.mdb"
+    test_what_older_books_hold_is_kept((str(path), unpack(schema, path)), schema)
+    held = unpack(schema, path)
+    assert held["held"]
+    test_a_watcher_of_today_grants_and_holds_what_the_one_before_did((str(path), held))
 
 
 def test_a_watcher_of_today_grants_and_holds_what_the_one_before_did(old: tuple[str, dict[str, Any]]) -> None:
