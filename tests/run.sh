@@ -5,7 +5,7 @@
 #      (up to half an hour; left out, and said, where root may not make namespaces; alone:
 #      `sh tests/run.sh -m package tests/system`)
 #   3. everything else with Debian's own libraries, real Dovecot and Exim included, and branch coverage; and
-#      the unit and fault tests of what stands on them with the newest watchdog, pygtail and lmdb of PyPI
+#      the unit and fault tests of what stands on them with the newest watchdog, pygtail, lmdb and redis of PyPI
 # With arguments only 1, and 3 for what they select, one after the other.
 # Exits non-zero if anything failed; a part that failed before pytest's own summary is named before it.
 # Long campaigns are commands of their own: tests/bench, tests/faults.
@@ -41,7 +41,7 @@ package_life() {
     return "$life"
 }
 
-# Rooms that know nothing of watchdog, pygtail and lmdb (tests/unit/test_layers.py holds them to that): their tests would
+# Rooms that know nothing of watchdog, pygtail, lmdb and redis (tests/unit/test_layers.py holds them to that): their tests would
 # only be the same again.
 without_libraries='formats policy config eximsetup dovecotcheck'
 
@@ -105,15 +105,17 @@ prepare
 mounted sysfs /sys kernel # where not even root may make a file
 # systemd's journal tools and zstd: for the journal source, and for logs that were rotated into .zst
 # shellcheck disable=SC2086 # a list of names
-need $demo_packages curl python3-venv python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate mandoc
+need $demo_packages curl python3-venv python3-redis python3-systemd systemd systemd-journal-remote xz-utils zstd logrotate mandoc
 need debhelper dh-python lintian mmdebstrap arch-test iproute2 util-linux faketime strace
 need_exim light heavy
 need_server courier courier-imap courier-pop
 need_server perdition perdition
 need_server rsyslog rsyslog rsyslog-relp
+need_server redis redis-server redis-tools
+[ "${cache##*/}" = bookworm ] || need_server valkey valkey-server valkey-tools # Debian 12 has none
 venv debian
 debian=$venv/bin/python
-venv newest watchdog pygtail lmdb
+venv newest watchdog pygtail lmdb redis
 newest=$venv/bin/python
 
 cd "$root"

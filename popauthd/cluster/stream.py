@@ -58,8 +58,10 @@ class Stream(Protocol):
     """One stream. Every method raises EngineError, and none waits longer than the time-outs it was made with."""
 
     def append(self, entries: Sequence[Fields], keep_after_ms: int) -> list[str]:
-        """Append entries, in order; returns their ids. Entries from before keep_after_ms, epoch milliseconds, may go.
+        """Append entries, in order; returns their ids. Entries from before keep_after_ms may go.
 
+        keep_after_ms: epoch milliseconds by the engine's clock, see time_ms: by a clock that is ahead of it, what was
+        just appended would go.
         After an error some may have been appended: appending them again does no harm, as they merge by maximum.
         """
 
