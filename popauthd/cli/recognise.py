@@ -32,7 +32,7 @@ from popauthd.watch.assembly import recogniser, user_files
 
 PROGRESS_SECONDS = 0.5
 LINE_CHARACTERS = 300  # of a line that are shown
-BLOCK_BYTES = 262144
+BLOCK_BYTES = 131072  # with more, the C library gives memory back and asks for it again at each block
 
 Said = tuple[tuple[str, str], str]  # verdict and reason; all that is printed but the number and the line
 

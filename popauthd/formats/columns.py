@@ -94,17 +94,25 @@ def put_in_order(
     logins, ends: their place is the number of their match; it is replaced. between: in order, with 2n for what stands
     before match n, and 2n + 1 for what stands for match n, which is no login or end then. None is nothing that matters.
     """
-    places: list[int] = []  # of each match
+    places: list[int] = []  # of the matches looked at
     others: list[tuple[int, Matter]] = []
     ahead = 0  # entries that are no match, less matches that are no entry
+    replaced = -1  # the last match that something stands for
     for where, matter in between:
-        match, instead = divmod(where, 2)
-        places += range(len(places) + ahead, match + ahead)
-        if instead and len(places) == match:
-            places.append(-1)
-            ahead -= 1
+        match = where >> 1
+        if where & 1:
+            if match != replaced:
+                replaced = match
+                if matter is not None:
+                    others.append((match + ahead, matter))  # it takes the place of its match
+                    continue
+                places += range(len(places) + ahead, match + 1 + ahead)
+                ahead -= 1
+                continue
+            match += 1
         if matter is not None:
-            others.append((len(places) + ahead, matter))
+            places += range(len(places) + ahead, match + ahead)
+            others.append((match + ahead, matter))
             ahead += 1
     if places or ahead:
         places += range(len(places) + ahead, matches + ahead)

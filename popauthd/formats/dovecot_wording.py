@@ -28,7 +28,7 @@ IN_BRACKETS = (USER, SESSION)
 USER_BYTE = rb"[^<>\x00\r\n]"  # A NUL stands for a hole that a crash left. A CR never comes from Dovecot.
 METHOD_VALUE = rb"[A-Z0-9_-]{1,20}"  # RFC 4422 3.1
 ANONYMOUS = b"ANONYMOUS"  # the method that needs no password
-PROCESS_ID = rb"[0-9]{1,10}"
+PROCESS_ID = rb"[0-9]{1,10}+"
 SESSION_VALUE = rb"[A-Za-z0-9+/:._@-]{1,255}"
 # %k, in 2.4 ssl_security. An old OpenSSL names the compression.
 CIPHER = (

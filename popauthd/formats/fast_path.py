@@ -34,7 +34,7 @@ from popauthd.model import Failure, Matter
 REMEMBERED = 4096  # texts of failures
 LEARNT = 16  # literals of a kind
 MONTH, ISO, ZONE, HOST, METHOD, LIP = "month", "iso", "zone", "host", "method", "lip"
-PID, LEVEL, CIPHER = "pid", "level", "cipher"
+PID, LEVEL, CIPHER, FRACTION = "pid", "level", "cipher", "fraction"
 # What is learnt of a login, with the pattern of all that may stand there.
 _KINDS = {
     ZONE: rb"Z|[+-][0-9]{2}:?[0-9]{2}",
@@ -43,19 +43,28 @@ _KINDS = {
     LIP: rb"[0-9A-Fa-f.:]{2,45}+",
 }
 # What of a login is there in some logs only.
-_OPTIONAL = {PID: rb"\[[0-9]{1,10}+\]", LEVEL: b"Info: ", CIPHER: wording.JOIN + wording.CIPHER}
+_OPTIONAL = {
+    PID: rb"\[[0-9]{1,10}+\]",
+    LEVEL: b"Info: ",
+    CIPHER: wording.JOIN + wording.CIPHER,
+    FRACTION: rb"\.[0-9]{1,9}+",  # of a second; dropped
+}
 # A stamp is taken by its length: `Nov 23 21:00:00`, or 19 bytes of ISO 8601.
-_STAMPS = {MONTH: rb"(?P<month>(?s:.{15}))", ISO: rb"(?P<iso>(?s:.{19}))"}
-_FRACTION = rb"(?:\.[0-9]{1,9}+)?"  # dropped
+_STAMPS = {MONTH: rb"(?P<month>(?s:.{15}+))", ISO: rb"(?P<iso>(?s:.{19}+))"}
 _NUMBER = rb"[0-9]{1,10}+"  # of a process
 # A user or a reason that carries a part of the text of a login has another byte in it; it is left to the strict reader.
 _HARMLESS = rb"[^<>:=\x00-\x1f\x7f]"
 # The reason ends with a parenthesis: one that ends with the word `login` makes a success of what follows.
-_FAILED = rb"(?:Disconnected|Aborted login|Login aborted|Connection closed)(?:: )?%b{0,300}+(?<=\))" % _HARMLESS
+_FAILED = rb"(?:Disconnected|Aborted login|Login aborted|Connection closed)(?:: |)%b{0,300}+(?<=\))" % _HARMLESS
 
 
 def _named(name: str, pattern: bytes) -> bytes:
     return b"(?P<%b>%b)" % (name.encode(), pattern)
+
+
+def _maybe(pattern: bytes) -> bytes:
+    """The pattern, or nothing. For `re` this is half the work of a question mark, which makes a repetition."""
+    return b"(?:%b|)" % pattern
 
 
 def _login(level: bytes, method: bytes, lip: bytes, cipher: bytes) -> bytes:
@@ -67,11 +76,11 @@ def _login(level: bytes, method: bytes, lip: bytes, cipher: bytes) -> bytes:
         wording.element(wording.LIP, lip),
         wording.element(wording.MPID, _NUMBER),
     )
-    tls = b"(?:%b|%b)" % (wording.JOIN + wording.TLS, _named("clear", b"(?:%b)?" % (wording.JOIN + wording.SECURED)))
+    tls = b"(?:%b|%b)" % (wording.JOIN + wording.TLS, _named("clear", _maybe(wording.JOIN + wording.SECURED)))
     session = wording.element(wording.SESSION, _named("session", b"[^>]{1,255}+"))
     return (
         wording.LOGIN_PROCESS + level + wording.SUCCESS + wording.JOIN.join(elements) + tls + cipher
-        + b"(?:%b%b)?" % (wording.JOIN, session)
+        + _maybe(wording.JOIN + session)
     )  # fmt: skip
 
 
@@ -79,13 +88,14 @@ def _failure(level: bytes, method: bytes, lip: bytes, cipher: bytes) -> bytes:
     """The pattern of a failed login behind its service, with groups."""
     return (
         wording.LOGIN_PROCESS + level + _named("why", _FAILED) + b": "
-        + b"(?:%b, )?" % wording.element(wording.USER, _named("failed", _HARMLESS + b"{0,250}+"))
-        + b"(?:%b, )?" % wording.element(wording.METHOD, method)
+        + _maybe(wording.element(wording.USER, _named("failed", _HARMLESS + b"{0,250}+")) + wording.JOIN)
+        + _maybe(wording.element(wording.METHOD, method) + wording.JOIN)
         + wording.element(wording.RIP, _named("client", b"[^,]{2,45}+"))
         + wording.JOIN + wording.element(wording.LIP, lip)
-        + b"(?:, %b)?" % wording.element(wording.MPID, _NUMBER)
-        + b"(?:, (?:%b(?: handshaking)?|%b))?(?:%b)?" % (wording.TLS, wording.SECURED, cipher)
-        + b"(?:, %b)?" % wording.element(wording.SESSION, wording.SESSION_VALUE)
+        + _maybe(wording.JOIN + wording.element(wording.MPID, _NUMBER))
+        + _maybe(b"%b(?:%b%b|%b)" % (wording.JOIN, wording.TLS, _maybe(b" handshaking"), wording.SECURED))
+        + _maybe(cipher)
+        + _maybe(wording.JOIN + wording.element(wording.SESSION, wording.SESSION_VALUE))
     )  # fmt: skip
 
 
@@ -112,6 +122,17 @@ _IMAP, _POP3 = wording.SERVICE.split(b"|")
 # A group costs time where it takes part, so it is that of the rarer: POP, and below a login without TLS.
 _SERVICE = b"(?:%b|%b)" % (_IMAP, _named("pop3", _POP3))
 _PROTOCOLS = {None: "imap", _POP3: "pop3"}
+
+
+class _Times(dict[bytes, int]):
+    """The time of each stamp, read once."""
+
+    def __init__(self, read: Callable[[bytes], int]) -> None:
+        self._read = read
+
+    def __missing__(self, stamp: bytes) -> int:
+        self[stamp] = at = self._read(stamp)
+        return at
 
 
 @dataclass(slots=True)
@@ -172,7 +193,7 @@ class Common:
         if self._layout:
             stamps, tag = dict.fromkeys(_STAMPS, _named(MONTH, self._layout)), b" ?"
         elif self._syslog:
-            stamps[ISO] += _FRACTION + shown[ZONE]
+            stamps[ISO] += self._where_seen(FRACTION, named=True) + shown[ZONE]
             tag = rb" %b (?:%b)%b: " % (shown[HOST], self._programs, self._where_seen(PID, named=True))
         head = b"|".join(dict.fromkeys(map(stamps.__getitem__, forms)))
         level, cipher = self._where_seen(LEVEL), self._where_seen(CIPHER)
@@ -183,14 +204,14 @@ class Common:
             _failure(level, plain[METHOD], plain[LIP], cipher),
         )
         text = b"%b(?:%b)" % (_SERVICE, b"|".join(texts))
-        return re.compile(rb"\n(?:%b)%b%b(?=\n)" % (head, tag, text))
+        return re.compile(rb"\n(?:%b)%b%b(?m:$)" % (head, tag, text))
 
     def _where_seen(self, name: str, *, named: bool = False) -> bytes:
         """The pattern of an optional part, if it was ever seen. named: with a group, as long as nothing is learnt."""
         seen, pattern = self._seen[name], _OPTIONAL[name]
         if len(seen) == 1:
             return pattern if True in seen else b""
-        return (_named(name, pattern) if named and not self._forms else b"(?:%b)" % pattern) + b"?"
+        return _maybe(_named(name, pattern) if named and not self._forms else pattern)
 
     def learn(self, line: bytes, taken: Callable[[bytes], bool]) -> bool:
         """Learn from a line, if it is a login of the common form that has something new. Whether it was.
@@ -227,31 +248,22 @@ class Common:
         parts: list[Any] = pattern.split(text)
         width = pattern.groups + 1
         columns = {name: parts[place::width] for name, place in pattern.groupindex.items()}
-        at, doubt = self._times(columns, now, written_after)
-        for name, allowed in _BYTES.items():
-            if b"".join(filter(None, columns[name])).translate(None, allowed):
-                doubt.update(n for n, value in enumerate(columns[name]) if value and value.translate(None, allowed))
-        for name in ("rip", LIP, "client"):
-            if name in columns and not address.all_are(filter(None, columns[name])):
-                doubt.update(n for n, value in enumerate(columns[name]) if value and not address.all_are((value,)))
-        rest = b"".join(filter(None, columns["rest"]))
-        if any(byte in rest for byte in _UNUSUAL):
-            doubt.update(n for n, value in enumerate(columns["rest"]) if value and _carries(value))
-        users, ended, failed = columns["user"], columns["ended"], columns["why"]
-        for number in doubt:
-            users[number] = ended[number] = failed[number] = None
-        return Taken(
-            parts[::width],
-            self._logins(columns, at),
-            _ends(columns, at),
-            self._failures(columns, at) if any(failed) else [],
-            _lines_of(pattern, text, doubt) if doubt else [],
-        )
+        at = self._times(columns, now, written_after)
+        taken = Taken(parts[::width], *self._told(columns, at), [])
+        if doubt := _doubtful(taken, columns, at):
+            for name in ("user", "ended", "why"):
+                columns[name] = [None if n in doubt else value for n, value in enumerate(columns[name])]
+            taken = Taken(taken.gaps, *self._told(columns, at), _lines_of(pattern, text, doubt))
+        return taken
 
-    def _times(
-        self, columns: Mapping[str, list[Any]], now: int, written_after: int | None
-    ) -> tuple[list[Any], set[int]]:
-        """The time of each match, and the numbers of those whose stamp is no time."""
+    def _told(
+        self, columns: Mapping[str, list[Any]], at: list[Any]
+    ) -> tuple[Logins, Ends, list[tuple[int, Matter | None]]]:
+        """What the matches say."""
+        return self._logins(columns, at), _ends(columns, at), self._failures(columns, at)
+
+    def _times(self, columns: Mapping[str, list[Any]], now: int, written_after: int | None) -> list[Any]:
+        """The time of each match; 0 where the stamp is no time."""
         stamps, zone = columns[MONTH] if MONTH in columns else columns[ISO], b""
         if self._syslog and ISO in columns:
             several = columns.get(ZONE)
@@ -265,9 +277,8 @@ class Common:
                 stamps = list(map(add, stamps, several))
         elif MONTH in columns and ISO in columns:
             stamps = [month or iso for month, iso in zip(stamps, columns[ISO], strict=True)]
-        times = {stamp: self._read(stamp + zone, now, written_after) for stamp in set(stamps)}
-        at = list(map(times.__getitem__, stamps))
-        return at, {number for number, time in enumerate(at) if time is None} if None in times.values() else set()
+        times = _Times(lambda stamp: self._read(stamp + zone, now, written_after) or 0)
+        return list(map(times.__getitem__, stamps))
 
     def _read(self, stamp: bytes, now: int, written_after: int | None) -> int | None:
         if self._is_stamp.fullmatch(stamp) is None:
@@ -281,14 +292,14 @@ class Common:
             list(compress(columns[kind], users)) if kind in columns else [*self._learnt[kind]] * len(rip)
             for kind in (METHOD, LIP)
         )
-        words = {method: method.decode() for method in set(methods)}
+        words = {method: method.decode() for method in (set(methods) if METHOD in columns else methods[:1])}
         return Logins(
             list(compress(range(len(users)), users)),
             list(compress(at, users)),
             rip,
             list(filter(None, users)),
             list(map(_PROTOCOLS.__getitem__, compress(columns["pop3"], users))),
-            list(map(words.__getitem__, methods)),
+            list(map(words.__getitem__, methods)) if len(words) > 1 else [*words.values()] * len(rip),
             list(map(is_, compress(columns["clear"], users), repeat(None))),
             [text or b"" for text in session] if None in session else session,
             local,
@@ -301,17 +312,21 @@ class Common:
         for place, time, client, user, text in zip(compress(count(1, 2), said), *failed, strict=True):
             why = self._why.get(text)
             if why is None:
-                if len(self._why) >= REMEMBERED:
-                    self._why.clear()
-                why = self._why[text] = failures.why(text)
+                why = self._learn_why(text)
             failure = None
             if why:
-                address_text = client.decode()
-                if ":" in address_text:  # IPv4 is written in one way only
-                    address_text = address.canonical(address_text) or ""
-                failure = Failure(time, address_text, as_text(user or b"")[: failures.USER_CHARACTERS], why)
+                written = client.decode("ascii", "replace")
+                if ":" in written:  # IPv4 is written in one way only
+                    written = address.canonical(written) or ""
+                failure = Failure(time, written, as_text(user)[: failures.USER_CHARACTERS] if user else "", why)
             found.append((place, failure))
         return found
+
+    def _learn_why(self, text: bytes) -> str:
+        if len(self._why) >= REMEMBERED:
+            self._why.clear()
+        self._why[text] = why = failures.why(text)
+        return why
 
 
 def _ends(columns: Mapping[str, list[Any]], at: list[Any]) -> Ends:
@@ -325,8 +340,27 @@ def _ends(columns: Mapping[str, list[Any]], at: list[Any]) -> Ends:
     )
 
 
+def _doubtful(taken: Taken, columns: Mapping[str, list[Any]], at: list[Any]) -> set[int]:
+    """The numbers of the matches that may not be what they were taken for. A column is looked at as a whole first."""
+    logins, ends = taken.logins, taken.ends
+    doubt = set() if all(at) else {number for number, time in enumerate(at) if not time}
+    taken_for = (logins.user, logins.session, ends.user, ends.session)
+    for (name, allowed), texts in zip(_BYTES.items(), taken_for, strict=True):
+        if b"".join(texts).translate(None, allowed):
+            doubt.update(n for n, value in enumerate(columns[name]) if value and value.translate(None, allowed))
+    clients = list(filter(None, columns["client"]))
+    for name, texts in (("rip", logins.address), (LIP, logins.local if LIP in columns else []), ("client", clients)):
+        if not address.all_are(texts):
+            doubt.update(n for n, value in enumerate(columns[name]) if value and not address.all_are((value,)))
+    if _carries(b"\n".join(filter(None, columns["rest"]))):
+        doubt.update(n for n, value in enumerate(columns["rest"]) if value and _carries(value))
+    return doubt
+
+
 def _carries(rest: bytes) -> bool:
     """Whether an end says more than an end: the text of a login, or what no line of Dovecot has."""
+    if not any(byte in rest for byte in _UNUSUAL):
+        return False
     return b"\0" in rest or b"\r" in rest or dovecot.looks_like_login(rest.lower())
 
 

@@ -89,7 +89,8 @@ class Grammars:
 
     def _endings_in(self, lines: bytes) -> tuple[re.Pattern[bytes], ...]:
         """The patterns of session ends to look for."""
-        return self._endings + self._json_endings if lines[:1] == b"{" or b"\n{" in lines else self._endings
+        json = lines[:1] == b"{" or (b"{" in lines and b"\n{" in lines)  # one byte is found much faster than two
+        return self._endings + self._json_endings if json else self._endings
 
     def stirring(self, lines: bytes) -> set[int]:
         """The offsets at which those lines begin that have one of the triggers in them."""

@@ -34,7 +34,7 @@ from popauthd.watch.ledger import Ledger
 
 log = logging.getLogger("popauthd.watch")
 
-CHUNKS_A_TURN = 8  # of each source, so that control and sweeping come to their turn while catching up
+CHUNKS_A_TURN = 16  # of each source, so that control and sweeping come to their turn while catching up
 TURN_SECONDS = 0.02  # or fewer chunks, as somebody may wait for an answer
 UNREAD = ("unreadable", "refused")  # states of a source in which lines may lie unread
 MOUNTED = "the log itself is a mount point; after a rotation outside nothing new would be seen"

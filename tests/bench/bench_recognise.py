@@ -2,9 +2,10 @@
 
     python3 -m tests.bench.bench_recognise [--lines N] [--rounds N] [--block-bytes N] [--directory DIR] [--json FILE]
 
-For each log (see generate.py) the columns of all its blocks are made and dropped, in a process of its own; logins and
-ends must be as many as the generator says. `popauthctl recognise` reads the log "real", with its answers into a file.
-The yardstick, `grep -c 'Login: '` over the same file, runs before and after each.
+For each log (see generate.py) the columns of all its blocks are made and dropped, in a process of its own
+(read_columns.py); logins and ends must be as many as the generator says. `popauthctl recognise` reads the log "real",
+with its answers into a file. The yardstick, `grep -c 'Login: '` over the same
+file, runs before and after each.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
-from popauthd.formats.options import Options
-from popauthd.formats.recogniser import Recogniser
+from popauthd.sources.file.tail import BLOCK_BYTES
 from tests.bench.bench_catch_up import compared
 from tests.bench.generate import DOVECOT_FILE, ISO, Recipe, Truth, make
 from tests.bench.table import Row, arguments, show
@@ -30,28 +29,12 @@ RECIPES = {
     "Dovecot's own file": Recipe(framing=DOVECOT_FILE),
     "odd line every 40": Recipe(odd_every=40),
 }
-BLOCK_BYTES = 262144  # as the watcher reads them
-
-
-def columns(path: Path, framing: str, block_bytes: int) -> tuple[int, int]:
-    """Read a log in blocks, in columns; how many logins and session ends it has."""
-    reader, rest, now = Recogniser(Options(framing)), b"", int(time.time())
-    logins = ends = 0
-    with path.open("rb", buffering=0) as log:
-        while block := log.read(block_bytes):
-            whole, feed, tail = block.rpartition(b"\n")
-            found = reader.columns(rest + whole + feed, now)
-            rest = tail if feed else rest + tail
-            others = [type(event).__name__ for _place, event in found.others]
-            logins += len(found.logins.at) + others.count("Login")
-            ends += len(found.ends.at) + others.count("SessionEnd")
-    return logins, ends
 
 
 def read_alone(path: Path, recipe: Recipe, truth: Truth, block_bytes: int) -> Usage:
-    """What `columns` uses in a process of its own, with the start of Python."""
+    """What it takes to read a log in columns, in a process of its own, with the start of Python."""
     framing = DOVECOT_FILE if recipe.framing == DOVECOT_FILE else "syslog"
-    used, said = completed([sys.executable, "-m", __spec__.name, "--only", path, framing, str(block_bytes)])
+    used, said = completed([sys.executable, "-m", "tests.bench.read_columns", path, framing, str(block_bytes)])
     expected = (truth.lines["login"] + truth.lines["odd login"], truth.lines["end"])
     assert said.decode().split() == [*map(str, expected)], said
     return used
@@ -90,11 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--block-bytes", type=int, default=BLOCK_BYTES)
     parser.add_argument("--directory", type=Path, help="where the logs are made")
-    parser.add_argument("--only", nargs=3, metavar=("FILE", "FRAMING", "BYTES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.only:
-        print(*columns(Path(options.only[0]), options.only[1], int(options.only[2])))
-        return
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         for log, recipe in RECIPES.items():

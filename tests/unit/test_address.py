@@ -193,3 +193,11 @@ def test_the_canonical_text_is_that_of_ipaddress_for_whatever_is_asked() -> None
             net = [str(address.net64(parsed))] if isinstance(parsed, ipaddress.IPv6Address) else []
             assert address.keys(str(parsed)) == (str(parsed), *net), text
     assert FUZZED * 0.1 < addresses < FUZZED * 0.9, "the fuzz tests nothing"
+
+
+def test_texts_that_are_looked_at_together_are_each_an_address() -> None:
+    assert address.all_are([])
+    assert address.all_are([b"192.0.2.1", b"192.0.2.2"])
+    for wrong in (b"", b"192.0.2.1,192.0.2.2", b"2001:db8::1,192.0.2.2", b"192.0.2.1,", b"192.0.2.1\n", b"\xb2.0.2.1"):
+        assert not address.all_are([wrong]), wrong
+        assert not address.all_are([b"192.0.2.1", wrong]), wrong

@@ -22,7 +22,7 @@ from pygtail import Pygtail
 from popauthd.sources.file.blocks import BlockReader
 from popauthd.sources.file.open_file import Handle
 
-BLOCK_BYTES = 262144
+BLOCK_BYTES = 131072  # with more, the C library gives memory back and asks for it again at each block
 
 
 def _slot(name: str) -> property:

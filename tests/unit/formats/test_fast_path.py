@@ -246,6 +246,28 @@ def test_only_a_login_that_the_strict_reader_takes_is_learnt_from() -> None:
     assert not common.learn(login, lambda _raw: True)
 
 
+def test_iso_stamps_with_and_without_a_fraction_are_not_read_line_by_line() -> None:
+    (line, end, _failure) = lines_of(*COMMON[3][1::2])
+    whole = [text.replace(b":00.5+", b":00+") for text in (line, end)]
+    lines = [line, end, *whole, end, line, *lines_of(*COMMON[4][1::2])[:2]]
+    reader, strict = Counting(Options("syslog", timezone="UTC")), Recogniser(Options("syslog", timezone="UTC"))
+    expected = (matters(strict.line(raw, NOW) for raw in lines), len(lines))
+    assert {event.at for event in expected[0] if isinstance(event, Login | SessionEnd)} == {NOW - 10}
+    for _ in range(2):
+        reader.read = 0
+        assert reader.block(b"\n".join([*lines, b""]), NOW) == expected
+    assert reader.read == 0
+
+
+def test_an_end_whose_reason_has_a_colon_is_not_read_line_by_line() -> None:
+    reader = Counting(Options("dovecot-file", timezone="UTC"))
+    lines = [LINE, END.replace(b"Logged out", b"Connection closed: read(size=7) failed"), END]
+    reader.block(LINE + b"\n", NOW)
+    reader.read = 0
+    events, _ = reader.block(b"\n".join([*lines, b""]), NOW)
+    assert ([type(event) for event in events], reader.read) == ([Login, SessionEnd, SessionEnd], 0)
+
+
 @pytest.mark.parametrize("written_after", [None, 1792891200, 1792887600])
 def test_an_hour_that_happens_twice_is_read_alike_in_a_block(written_after: int | None) -> None:
     """2026-10-25 in Berlin: 02:31 is at 00:31 and at 01:31 UTC; it is known to be written after 01:20 or 00:20."""

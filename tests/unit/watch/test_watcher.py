@@ -757,11 +757,11 @@ def test_the_blocks_of_a_log_that_lags_behind_are_entered_together(lagging: Worl
 def test_a_batch_that_is_full_is_entered_and_a_smaller_one_where_others_wait(
     lagging: World, monkeypatch: pytest.MonkeyPatch, pushed: bool
 ) -> None:
-    monkeypatch.setattr(intake, "FULL", 7)
-    monkeypatch.setattr(intake, "FULL_WITH_OTHERS", 3)
+    monkeypatch.setattr(intake, "FULL", CHUNKS_A_TURN - 1)
+    monkeypatch.setattr(intake, "FULL_WITH_OTHERS", CHUNKS_A_TURN - 2)
     lagging.watcher.intake.heed(many_ways=pushed)
     lagging.watcher.turn()
-    assert lagging.status("today")["lines"] == 1 + (6 if pushed else 7)
+    assert lagging.status("today")["lines"] == 1 + CHUNKS_A_TURN - (2 if pushed else 1)
 
 
 def test_a_batch_that_has_waited_long_enough_is_entered(lagging: World, monkeypatch: pytest.MonkeyPatch) -> None:
