@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def followed(settings: Config) -> tuple[SourceConfig, ...]:
     """The sources to follow: the configured ones; or the journal if Dovecot logs there; or a usual log; or the
     journal all the same, as Dovecot may not have logged anything yet. None of their own accord beside a push source.
 
+    After a quiet day Dovecot's last record is an old one. A usual log counts only if nothing of Dovecot's came into the
+    journal since it was last written: it may have been left behind by a syslog daemon that is gone.
+
     Raises NoLogError, saying where it looked, if nothing is configured and nothing is found.
     """
     if settings.sources or settings.pushed:
@@ -69,7 +73,7 @@ def followed(settings: Config) -> tuple[SourceConfig, ...]:
     for path in USUAL_LOGS:
         with contextlib.suppress(OSError):  # it may lie in a directory that we may not look into
             if Path(path).is_file():
-                return (SourceConfig(path=path),)
+                return (SourceConfig(type="journal") if _left_behind(path) else SourceConfig(path=path),)
     if journal_here():
         return (SourceConfig(type="journal"),)
     raise NoLogError(
@@ -77,6 +81,11 @@ def followed(settings: Config) -> tuple[SourceConfig, ...]:
         + ", ".join(USUAL_LOGS)
         + '; name the log with a [[source]] table, such as path = "/var/log/mail.log"'
     )
+
+
+def _left_behind(path: str) -> bool:
+    """Whether Dovecot has logged to the journal since a log was last written. Raises OSError."""
+    return dovecot_logs_here(max(0, int(time.time() - Path(path).stat().st_mtime)))
 
 
 def recogniser(source: SourceConfig, framing: str = "", formats: tuple[str, ...] = ()) -> Recogniser:

@@ -206,7 +206,7 @@ def test_it_is_known_that_dovecot_logs_here(journald: Journald, dovecot: Dovecot
     assert LOGIN["pop3"]("127.0.1.15", dovecot.ports["pop3"])
     Following(journald).until_login("127.0.1.15")
     assert dovecot_logs_here(path=str(journald.journal))
-    assert not dovecot_logs_here(("another",), path=str(journald.journal))
+    assert not dovecot_logs_here(programs=("another",), path=str(journald.journal))
 
 
 def test_the_daemon_grants_by_the_journal_and_goes_on_after_a_kill(

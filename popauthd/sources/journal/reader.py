@@ -175,10 +175,10 @@ def journal_here() -> bool:
 
 
 def dovecot_logs_here(
+    within_seconds: int = DAY_SECONDS,
     programs: Sequence[str] = ("dovecot",),
     *,
     path: str = "",
-    within_seconds: int = DAY_SECONDS,
     now: int | None = None,
 ) -> bool:
     """Whether Dovecot has lately written what it logs at level info, as logins are, to a journal we can read.

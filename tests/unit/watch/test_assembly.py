@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,13 @@ from popauthd.errors import ConfigError
 from popauthd.model import Login, Refusal
 from popauthd.watch import assembly
 
+DAY = 86400
 NOTHING = config.from_mapping({}, "test")
 
 
 @pytest.fixture(autouse=True)
 def no_dovecot_in_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "dovecot_logs_here", lambda: False)
+    monkeypatch.setattr(assembly, "dovecot_logs_here", lambda _within_seconds=0: False)
     monkeypatch.setattr(assembly, "journal_here", lambda: False)
 
 
@@ -54,6 +57,20 @@ def test_a_journal_in_which_dovecot_says_nothing_yet_comes_last(
     assert [source.type for source in assembly.followed(NOTHING)] == ["journal"]
     log.touch()
     assert [source.type for source in assembly.followed(NOTHING)] == ["file"]
+
+
+@pytest.mark.parametrize(("written_ago", "followed"), [(30 * DAY, "journal"), (2 * DAY, "file"), (-DAY, "file")])
+def test_after_quiet_days_a_log_that_was_left_behind_is_not_taken_for_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_ago: int, followed: str
+) -> None:
+    """Dovecot's last record in the journal is three days old: after a quiet weekend nothing newer is there."""
+    log = tmp_path / "mail.log"
+    log.touch()
+    now = time.time()
+    os.utime(log, (now, now - written_ago))
+    monkeypatch.setattr(assembly, "USUAL_LOGS", (str(log),))
+    monkeypatch.setattr(assembly, "dovecot_logs_here", lambda within_seconds=DAY: within_seconds >= 3 * DAY)
+    assert [source.type for source in assembly.followed(NOTHING)] == [followed]
 
 
 def test_configured_sources_are_taken_as_they_are() -> None:
