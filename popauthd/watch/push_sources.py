@@ -76,7 +76,8 @@ class Pushing:
     def _serve_script(self, path: str, listener: socket.socket | None, allowed: frozenset[int]) -> None:
         if self._script is not None and not path:
             self._end(*self._script[1:])
-            Path(self._script[0]).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else is there now; nothing may fail any more
+                Path(self._script[0]).unlink()
             self._script = None
         if listener is not None:
             server = post_login.PushServer(listener, self._enter_from(post_login.NAME), self._selector)

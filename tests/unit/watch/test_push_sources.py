@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import selectors
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from popauthd import run_dir
 from popauthd.config import from_mapping
 from popauthd.control_client import ask_watcher
 from popauthd.errors import ConfigError
-from popauthd.watch.push_sources import check, names
+from popauthd.watch.assembly import build
+from popauthd.watch.push_sources import Pushing, check, names
 from tests.servers.place import free_port
 from tests.support.daemons import LIFETIME, Installation, login_line
 from tests.support.helpers import eventually
@@ -44,6 +48,26 @@ WRONG = [
 def test_a_check_says_what_is_wrong(settings: dict[str, object], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         check(from_mapping(settings, "test"))
+
+
+def test_a_socket_that_was_spoilt_keeps_no_other_configuration_from_being_served(tmp_path: Path) -> None:
+    """What a reload changes beside is in force by then, so nothing may fail any more."""
+    places: dict[str, object] = {"run_dir": str(tmp_path / "run"), "state_dir": str(tmp_path / "state")}
+    with_script = from_mapping({**places, "post_login": True}, "test")
+    (tmp_path / "state").mkdir()
+    run_dir.prepare(with_script)
+    watcher = build(with_script, [], lambda: False)
+    watcher.start()
+    with contextlib.closing(watcher), selectors.DefaultSelector() as selector:
+        pushing = Pushing(with_script, watcher, selector)
+        socket_path = Path(with_script.push_path)
+        socket_path.unlink()
+        socket_path.mkdir()
+        with pushing.changing(from_mapping(places, "test")):
+            pass
+        assert pushing.names == []
+        assert watcher.hearing == []
+        pushing.close()
 
 
 class Told(Installation):
