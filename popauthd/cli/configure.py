@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 from popauthd import config, installed
 from popauthd.cli import steps
@@ -98,10 +99,18 @@ def in_force(loaded: config.Loaded) -> tuple[bool | None, list[str]]:
     running = status.configuration
     if running is None:
         return None, ["whether it is in force is not known: the watcher is of another version; restart popauthd"]
-    if running.path != loaded.path:
+    if not _is_same(running.path, loaded.path):
         return False, [f"not in force: the watcher goes by {safe(running.path, 200)}"]
     why = []
     for one in status.conditions:
         if one.word in OF_THE_FILE:
             why += [f"{one.severity} {one.word}: {safe(one.text, 400)}", f"  what to do: {one.advice}"]
     return not why, why or [f"it is in force, since {stamp(running.since)}"]
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two names are those of one file, or are the same where there is no file."""
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - two names, no objects
+    except OSError:
+        return one == other

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from popauthd import config
 from popauthd.config import Config, Loaded
@@ -37,7 +38,7 @@ class InForce:
     @property
     def status(self) -> ConfigurationStatus:
         """What the watcher goes by, for `popauthctl status`."""
-        return ConfigurationStatus(self.loaded.path, self.loaded.digest, self._since)
+        return ConfigurationStatus(str(Path(self.loaded.path).absolute()), self.loaded.digest, self._since)
 
     def look(self, now: int, *, at_once: bool = False) -> None:
         """Compare the file with what is in force, if that is due or at once."""

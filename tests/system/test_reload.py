@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -16,7 +17,7 @@ import pytest
 from popauthd.sources.push.messages import OK
 from tests.servers.place import free_port
 from tests.support.daemons import LIFETIME, Installation, login_line
-from tests.support.helpers import answers, eventually
+from tests.support.helpers import ROOT, answers, eventually
 from tests.support.push_messages import CLOSE, LOGIN, push, request, status
 
 A, B, C = "192.0.2.10", "192.0.2.77", "2001:db8::7"
@@ -427,6 +428,11 @@ def test_config_check_and_show_say_whether_the_file_is_in_force(running: Changin
         assert 'lifetime is "15m", the file says "20m"' in said(command)
         assert "what to do: `popauthctl reload`" in said(command)
     assert tomllib.loads(said("show"))["lifetime"] == "20m"
+    running.reload()
+    link = running.directory / "link.toml"
+    link.symlink_to(running.config)
+    for name in (str(link), os.path.relpath(running.config, ROOT)):
+        assert "it is in force, since " in running.ctl("config", "check", "--config", name).stdout.decode(), name
     copy = running.directory / "copy.toml"
     copy.write_text(running.config.read_text())
     assert (
