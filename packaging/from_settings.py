@@ -1,8 +1,8 @@
 """What the package says of the settings, made from their rows: `from_settings.py conffile`, `... manual TEMPLATE`.
 
 conffile prints popauthd.toml with every key commented out at its default, below its sentence. manual prints the
-template with its lines @SETTINGS@, @SOURCE_SETTINGS@, @REASONS@ and @FORMATS@ replaced by mdoc(7) lists: of the
-settings, of what policy may have against a login, and of the servers. Run from the source tree.
+template with its lines @SETTINGS@, @SOURCE_SETTINGS@, @CLUSTER_SETTINGS@, @REASONS@ and @FORMATS@ replaced by mdoc(7)
+lists: of the settings, of what policy may have against a login, and of the servers. Run from the source tree.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from popauthd.config.settings import CLUSTER_SETTINGS, SETTINGS, SOURCE_SETTINGS, Setting
 from popauthd.formats.headers import SHAPES, SYSLOG
 from popauthd.formats.row import Format
 from popauthd.formats.servers import FORMATS
@@ -25,13 +25,18 @@ HEAD = """\
 # The configuration of popauthd, TOML. Every setting is here, commented out, with its default.
 # popauthd.toml(5) explains them; /usr/share/doc/popauthd/README.Debian is where to begin.
 # After a change: popauthctl config check && systemctl reload popauthd
-# group, run_dir and state_dir need: systemctl restart popauthd popauthd-lookup.service
+# group, run_dir, state_dir and [cluster] need: systemctl restart popauthd popauthd-lookup.service
 # Lengths of time are written "15m", "90s", "100ms", or a number of seconds.
 """
 SOURCE_HEAD = """\
 # The logs to follow, one [[source]] table each, below everything else. Without any, popauthd takes the journal if
 # Dovecot logs there, or the first of the usual log files.
 #[[source]]
+"""
+CLUSTER_HEAD = """\
+# Several machines: a login on any of them opens the relay on all, through a Redis or Valkey. `popauthctl cluster init`
+# says all that is to be done. url is needed; without the table this machine is alone.
+#[cluster]
 """
 
 
@@ -46,7 +51,11 @@ def commented(rows: Sequence[Setting]) -> Iterator[str]:
 def conffile() -> str:
     """The configuration file as the package installs it."""
     return "\n".join(
-        [HEAD.rstrip("\n"), *commented(SETTINGS), "", SOURCE_HEAD.rstrip("\n"), *commented(SOURCE_SETTINGS), ""]
+        [
+            *(HEAD.rstrip("\n"), *commented(SETTINGS), ""),
+            *(SOURCE_HEAD.rstrip("\n"), *commented(SOURCE_SETTINGS), ""),
+            *(CLUSTER_HEAD.rstrip("\n"), *commented(CLUSTER_SETTINGS), ""),
+        ]
     )
 
 
@@ -103,6 +112,7 @@ def manual(template: str) -> str:
     for mark, items in (
         ("@SETTINGS@", settings(SETTINGS)),
         ("@SOURCE_SETTINGS@", settings(SOURCE_SETTINGS)),
+        ("@CLUSTER_SETTINGS@", settings(CLUSTER_SETTINGS)),
         ("@REASONS@", ((word, [sentence]) for word, sentence in LOGINS.items())),
         ("@FORMATS@", servers()),
     ):

@@ -23,6 +23,7 @@ from popauthd import address
 from popauthd.cluster.events import Hello, PeerEvent, PeerGrant, PeerLogin, PeerRevocation
 from popauthd.cluster.keys import Keys
 from popauthd.cluster.stream import Fields
+from popauthd.config.values import NODE
 from popauthd.policy.peer_names import is_peer_name
 
 VERSION = b"1"
@@ -31,7 +32,6 @@ MOST_FIELDS, NAME_BYTES, VALUE_BYTES = 64, 32, 512
 LATEST = 253_402_300_799  # the end of the year 9999, epoch seconds
 METHOD_BYTES = 64
 
-NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RUN = re.compile(r"[0-9a-f]{16}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _PROTOCOL = re.compile(r"[a-z0-9-]{0,20}")

@@ -15,10 +15,18 @@ from typing import Any
 
 from popauthd import CONFIGURATION
 from popauthd.as_user import read_plain
-from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Config, Setting, SourceConfig
+from popauthd.config.settings import (
+    CLUSTER_SETTINGS,
+    SETTINGS,
+    SOURCE_SETTINGS,
+    ClusterConfig,
+    Config,
+    Setting,
+    SourceConfig,
+)
 from popauthd.errors import ConfigError, unreadable
 
-__all__ = ["Config", "Loaded", "SourceConfig", "from_mapping", "load", "read", "run_dir"]
+__all__ = ["ClusterConfig", "Config", "Loaded", "SourceConfig", "from_mapping", "load", "read", "run_dir"]
 
 FILE_BYTES = 1 << 20
 _RUN_DIR = re.compile(r"""^\s*run_dir\s*=\s*["'](/[^"']*)["']""", re.MULTILINE)
@@ -82,12 +90,22 @@ def from_mapping(table: Mapping[str, Any], where: str) -> Config:
     tables = rest.pop("source", [])
     if not isinstance(tables, list) or not all(isinstance(item, dict) for item in tables):
         raise ConfigError(f'{where}: key "source": must be a table, written [[source]] with two brackets')
-    values = _values(rest, SETTINGS, where, extra=("source",))
+    cluster = rest.pop("cluster", None)
+    values = _values(rest, SETTINGS, where, extra=("source", "cluster"))
     sources = tuple(_source(item, f"{where}: source {number}") for number, item in enumerate(tables, 1))
     names = [source.name for source in sources]
     for twice in {name for name in names if names.count(name) > 1}:
         raise ConfigError(f'{where}: key "path": {twice} is named by two [[source]] tables; keep one')
-    return Config(**values, sources=sources)
+    return Config(**values, cluster=None if cluster is None else _cluster(cluster, where), sources=sources)
+
+
+def _cluster(table: object, where: str) -> ClusterConfig:
+    if not isinstance(table, dict):
+        raise ConfigError(f'{where}: key "cluster": must be a table, written [cluster]')
+    found = ClusterConfig(**_values(table, CLUSTER_SETTINGS, f"{where}: [cluster]"))
+    if not found.url:
+        raise ConfigError(f'{where}: [cluster]: key "url": missing; name the engine, such as "redis://127.0.0.1:6379"')
+    return found
 
 
 def _source(table: Mapping[str, Any], where: str) -> SourceConfig:

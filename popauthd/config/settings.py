@@ -1,7 +1,8 @@
 """Every setting is said here, and only here: its name, type, key, limits, default and one sentence.
 
-Config and SourceConfig are what the program uses. SETTINGS and SOURCE_SETTINGS are the same settings as rows, in the
-same order: the reader of the file, `config show` and the manual use them. `Config()` has all defaults.
+Config, ClusterConfig and SourceConfig are what the program uses. SETTINGS, CLUSTER_SETTINGS and SOURCE_SETTINGS are the
+same settings as rows, in the same order: the reader of the file, `config show` and the manual use them. `Config()` has
+all defaults.
 Lengths of time are whole seconds inside (`..._seconds`) unless the field says `..._ms`.
 """
 
@@ -12,21 +13,25 @@ from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from popauthd.address import Network
+from popauthd.config.engine_url import EngineUrl, read_url
 from popauthd.config.values import (
     absolute_path,
     absolute_path_or_none,
     between,
     boolean,
     choice,
+    engine_url,
     lifetimes,
     mechanisms,
     milliseconds,
     networks,
+    node_name,
     number,
     one_of,
     services,
     smtp_text,
     some_of,
+    stream_name,
     text,
     texts,
 )
@@ -53,7 +58,7 @@ def setting(key: str, read: Callable[[object], T], default: object, sentence: st
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. `sources`: the [[source]] tables as given in the file."""
+    """The whole configuration. `cluster`: the [cluster] table, None without one. `sources`: the [[source]] tables."""
 
     # fmt: off
     lifetime_seconds: int = setting(
@@ -192,6 +197,7 @@ class Config:
         "Where the books live: logins, revocations and the place in each log. Private.",
     )
     # fmt: on
+    cluster: ClusterConfig | None = None
     sources: tuple[SourceConfig, ...] = ()
 
     @property
@@ -248,7 +254,64 @@ class Config:
         return f"{self.state_dir}/books.mdb"
 
 
-NEEDS_RESTART = ("group", "run_dir", "state_dir")  # keys: a reload cannot put another value in force
+NEEDS_RESTART = ("group", "run_dir", "state_dir", "[cluster]")  # a reload cannot put another value in force
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """The [cluster] table: this node is one of several. `url` is never "" in one that was read."""
+
+    # fmt: off
+    url: str = setting(
+        "url", engine_url, "",
+        "Where Redis or Valkey is: redis://[USER@]HOST:PORT/DB, rediss:// with TLS, unix:///SOCKET?db=DB, or "
+        "redis+sentinel://HOST:PORT,HOST:PORT/NAME?db=DB.",
+    )
+    node: str = setting(
+        "node", node_name, "",
+        "This node's name, which no other node has; empty means this machine's host name.",
+    )
+    key_file: str = setting(
+        "key_file", absolute_path, "/etc/popauthd/cluster.key",
+        "The private file with the key that all nodes share; `popauthctl cluster init` makes it.",
+    )
+    stream: str = setting(
+        "stream", stream_name, "popauthd:{grants}",
+        "The name of the stream in Redis; the same on all nodes.",
+    )
+    password_file: str = setting(
+        "password_file", absolute_path_or_none, "",
+        "A private file with the password for Redis, one line; empty for none.",
+    )
+    sentinel_password_file: str = setting(
+        "sentinel_password_file", absolute_path_or_none, "",
+        "A private file with the password for the Sentinels, one line; empty for none.",
+    )
+    tls_ca_file: str = setting(
+        "tls_ca_file", absolute_path_or_none, "",
+        "With TLS: who signed the server's certificate (PEM); empty means whoever this machine trusts.",
+    )
+    tls_cert_file: str = setting(
+        "tls_cert_file", absolute_path_or_none, "",
+        "With TLS: this node's own certificate (PEM), for a server that asks for one.",
+    )
+    tls_key_file: str = setting(
+        "tls_key_file", absolute_path_or_none, "",
+        "With TLS: the private key of tls_cert_file (PEM).",
+    )
+    # fmt: on
+
+    @property
+    def engine(self) -> EngineUrl:
+        """The parts of the URL."""
+        return read_url(self.url)
+
+    @property
+    def private_files(self) -> tuple[str, ...]:
+        """Files with a secret in them."""
+        named = (self.key_file, self.password_file, self.sentinel_password_file, self.tls_key_file)
+        return tuple(filter(None, named))
+
 
 FRAMING = choice("auto", "dovecot-file", "syslog", "qpopper-file", "zimbra-file", "nginx-file", "stalwart-file")
 
@@ -315,9 +378,10 @@ class SourceConfig:
         return self.path or self.type
 
 
-def _rows(settings: type[Config] | type[SourceConfig]) -> tuple[Setting, ...]:
+def _rows(settings: type[Config] | type[ClusterConfig] | type[SourceConfig]) -> tuple[Setting, ...]:
     return tuple(Setting(one.name, **one.metadata) for one in fields(settings) if one.metadata)
 
 
 SETTINGS = _rows(Config)
+CLUSTER_SETTINGS = _rows(ClusterConfig)
 SOURCE_SETTINGS = _rows(SourceConfig)

@@ -10,11 +10,14 @@ import re
 from collections.abc import Callable
 
 from popauthd import address
+from popauthd.config.engine_url import read_url
 
 UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SMTP_BYTES = 400  # a line of SMTP has at most 512
 MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
 SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,128}")  # none that an ACL of Redis takes for a pattern
 DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 
 
@@ -189,3 +192,27 @@ def services(value: object) -> tuple[tuple[str, str], ...]:
         if not SERVICE.fullmatch(name) or protocol not in ("imap", "pop3"):
             raise ValueError(f'has {name!r} = {protocol!r}; write a name or a port, and "imap" or "pop3"')
     return tuple(value.items())
+
+
+def engine_url(value: object) -> str:
+    """Read the URL of a cluster's engine (engine_url.py), or empty text for none."""
+    found = text(value)
+    if found:
+        read_url(found)
+    return found
+
+
+def node_name(value: object) -> str:
+    """Read a node's name, or empty text for this machine's host name."""
+    found = text(value)
+    if found and not NODE.fullmatch(found):
+        raise ValueError("must be a name of at most 64 letters, digits, dots, dashes and underscores")
+    return found
+
+
+def stream_name(value: object) -> str:
+    """Read the name of a key in Redis."""
+    found = text(value)
+    if not STREAM.fullmatch(found):
+        raise ValueError("must be a name of at most 128 letters, digits and . : - _ { }")
+    return found

@@ -6,7 +6,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from popauthd.config.settings import NEEDS_RESTART, SETTINGS, SOURCE_SETTINGS, Config, Setting, SourceConfig
+from popauthd.config.settings import (
+    CLUSTER_SETTINGS,
+    NEEDS_RESTART,
+    SETTINGS,
+    SOURCE_SETTINGS,
+    ClusterConfig,
+    Config,
+    Setting,
+    SourceConfig,
+)
 
 UNITS = {"_seconds": "s", "_ms": "ms"}
 LARGER = {"s": (60, "m"), "m": (60, "h"), "h": (24, "d")}
@@ -23,7 +32,7 @@ class Difference:
     @property
     def needs_restart(self) -> bool:
         """Whether a reload cannot put it in force."""
-        return self.key in NEEDS_RESTART
+        return self.key.partition(" ")[0] in NEEDS_RESTART
 
 
 def plain(value: object, row: Setting) -> object:
@@ -61,7 +70,8 @@ def _short(text: str) -> str:
 
 def differences(before: Config, after: Config) -> tuple[Difference, ...]:
     """What differs, by key. A [[source]] table is known by its log."""
-    return (*_rows("", SETTINGS, before, after), *_sources(before.sources, after.sources))
+    ours = _rows("", SETTINGS, before, after)
+    return (*ours, *_cluster(before.cluster, after.cluster), *_sources(before.sources, after.sources))
 
 
 def _rows(prefix: str, rows: tuple[Setting, ...], before: object, after: object) -> Iterator[Difference]:
@@ -69,6 +79,14 @@ def _rows(prefix: str, rows: tuple[Setting, ...], before: object, after: object)
         one, other = getattr(before, row.field), getattr(after, row.field)
         if one != other:
             yield Difference(f"{prefix}{row.key}", written(one, row), written(other, row))
+
+
+def _cluster(before: ClusterConfig | None, after: ClusterConfig | None) -> Iterator[Difference]:
+    if (before is None) != (after is None):
+        named = ("not there" if one is None else "there" for one in (before, after))
+        yield Difference("[cluster]", *named)
+    else:
+        yield from _rows("[cluster] ", CLUSTER_SETTINGS, before or ClusterConfig(), after or ClusterConfig())
 
 
 def _sources(before: tuple[SourceConfig, ...], after: tuple[SourceConfig, ...]) -> Iterator[Difference]:

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "popauthd"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "accounts", "model", "clock", "durable", "file_marks", "mounts"),
     ("reasons", "conditions"),
-    ("address", "text", "logs", "as_user", "counters", "status", "processes"),
-    ("policy", "config/values", "config/engine_url", "formats/timestamps", "protocol", "serving", "systemd"),
+    ("address", "config/engine_url", "text", "logs", "as_user", "counters", "status", "processes"),
+    ("policy", "config/values", "formats/timestamps", "protocol", "serving", "systemd"),
     ("config", "formats", "sources", "sources/push/messages", "sources/push/http", "cluster"),
     ("store", "sources/file", "sources/journal", "sources/push", "eximsetup", "systemd", "locks"),
     ("run_dir",),
@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli", "__main__"),
 )
 # Rooms of one floor that may be imported by another room of it.
-WITHIN_A_FLOOR: set[tuple[str, str]] = set()
+WITHIN_A_FLOOR = {("cluster", "config")}
 THIRD_PARTY = {
     "lmdb": {"store"},
     "watchdog": {"sources/file"},

@@ -16,14 +16,14 @@ import pytest
 from popauthd import __version__, config, errors
 from popauthd.cli import parser
 from popauthd.conditions import CONDITIONS
-from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS, Setting
+from popauthd.config.settings import CLUSTER_SETTINGS, SETTINGS, SOURCE_SETTINGS, Setting
 from popauthd.counters import COUNTERS
 from popauthd.formats.servers import FORMATS
 from popauthd.reasons import LOGINS
 from tests.support.helpers import ROOT
 
 MADE = [sys.executable, str(ROOT / "packaging/from_settings.py")]
-ROWS = [*SETTINGS, *SOURCE_SETTINGS]
+ROWS = [*SETTINGS, *SOURCE_SETTINGS, *CLUSTER_SETTINGS]
 
 
 def made(*arguments: str) -> str:
@@ -43,8 +43,9 @@ def test_the_configuration_file_with_every_key_in_force_is_the_default() -> None
     in_force = re.sub(r"^#(?=[a-z_]+ = )", "", ours, flags=re.MULTILINE)
     given = {key: value for key, value in tomllib.loads(in_force).items() if value != ""}
     assert config.from_mapping(given, "in force") == config.from_mapping({}, "defaults")
-    keys = re.findall(r"^#([a-z_]+) = ", source, flags=re.MULTILINE)
-    assert keys == [row.key for row in SOURCE_SETTINGS]
+    source, _, cluster = source.partition("#[cluster]\n")
+    for section, rows in ((source, SOURCE_SETTINGS), (cluster, CLUSTER_SETTINGS)):
+        assert re.findall(r"^#([a-z_]+) = ", section, flags=re.MULTILINE) == [row.key for row in rows]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)

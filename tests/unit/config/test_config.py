@@ -10,7 +10,7 @@ import pytest
 
 from popauthd import config
 from popauthd.config.limits import limits
-from popauthd.config.settings import SETTINGS, SOURCE_SETTINGS
+from popauthd.config.settings import CLUSTER_SETTINGS, SETTINGS, SOURCE_SETTINGS
 from popauthd.config.show import as_table, as_toml
 from popauthd.errors import ConfigError
 from tests.support.helpers import no_descriptor_left
@@ -52,6 +52,13 @@ WRONG = [
         ["lifetime_by_network", "twice"],
     ),
     ("the same log twice", "[[source]]\npath = '/x'\n[[source]]\npath = '/x'", ["/x", "two"]),
+    ("a cluster without an engine", "[cluster]\nnode = 'mx1'", ["[cluster]", "url", "missing", "redis://"]),
+    ("a cluster that is no table", "cluster = 'mx1'", ["cluster", "[cluster]"]),
+    ("two clusters", "[[cluster]]\nurl = 'redis://mq'", ["cluster", "must be a table"]),
+    ("a cluster with an unknown key", "[cluster]\nurl = 'redis://mq'\nnod = 'a'", ["[cluster]", 'did you mean "node"']),
+    ("an engine of another kind", "[cluster]\nurl = 'amqp://mq'", ["[cluster]", "url", "redis://"]),
+    ("a node name with a blank", "[cluster]\nurl = 'redis://mq'\nnode = 'a b'", ["[cluster]", "node", "letters"]),
+    ("a pattern for a stream", "[cluster]\nurl = 'redis://mq'\nstream = 'a*'", ["[cluster]", "stream", "letters"]),
     ("not TOML", "lifetime = = 1", ["not valid TOML"]),
     ("nested without end", f"never = {'[' * 100_000}", ["not valid TOML", "nested too deeply"]),
     ("a number without end", f"shared_users = {'9' * 5000}", ["not valid TOML"]),
@@ -96,14 +103,18 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    assert {row.field for row in SETTINGS} == {field.name for field in fields(config.Config)} - {"sources"}
+    assert {row.field for row in SETTINGS} == {field.name for field in fields(config.Config)} - {"cluster", "sources"}
+    assert {row.field for row in CLUSTER_SETTINGS} == {field.name for field in fields(config.ClusterConfig)}
     assert {row.field for row in SOURCE_SETTINGS} == {field.name for field in fields(config.SourceConfig)}
 
 
 def test_every_default_can_be_written_into_the_file() -> None:
     source = {row.key: row.default for row in SOURCE_SETTINGS} | {"path": "/var/log/mail.log"}
-    written = config.from_mapping({row.key: row.default for row in SETTINGS} | {"source": [source]}, "test")
-    assert replace(written, sources=()) == config.Config() == config.from_mapping({}, "test")
+    cluster = {row.key: row.default for row in CLUSTER_SETTINGS} | {"url": "redis://mq"}
+    table = {row.key: row.default for row in SETTINGS} | {"cluster": cluster, "source": [source]}
+    written = config.from_mapping(table, "test")
+    assert replace(written, cluster=None, sources=()) == config.Config() == config.from_mapping({}, "test")
+    assert written.cluster == config.ClusterConfig(url="redis://mq")
     assert written.sources == (config.SourceConfig(path="/var/log/mail.log"),)
 
 
@@ -124,6 +135,7 @@ def test_policy_has_each_of_its_settings_from_the_configuration() -> None:
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     text = 'lifetime = "20m"\nnever = ["10.0.0.0/8"]\ngroup = "a\\"b\\\\\\u0007\\u007f"\nshared_users = 0\n'
     text += 'lifetime_by_network = { "10.0.0.0/8" = "1h", "10.1.0.0/16" = "2h" }\nrefuse_mechanisms = ["login"]\n'
+    text += '[cluster]\nurl = "redis+sentinel://s1,s2/main"\nnode = "mx1"\n'
     text += '[[source]]\npath = "/var/log/mail.log"\nhostnames = ["mx1"]\nrip_last = true\n'
     text += 'services = { imapmail = "imap", 10110 = "pop3" }\n[[source]]\ntype = "journal"\n'
     loaded = config.from_mapping(tomllib.loads(text), "test")

@@ -44,6 +44,13 @@ DIFFER = [
         f'{LOG}programs = ["dovecot2"]',
         [("[[source]] /a.log: programs", '["dovecot"]', '["dovecot2"]')],
     ),
+    ("a cluster", "", '[cluster]\nurl = "redis://mq"', [("[cluster]", "not there", "there")]),
+    (
+        "another engine",
+        '[cluster]\nurl = "redis://mq"',
+        '[cluster]\nurl = "redis://mq2"',
+        [("[cluster] url", '"redis://mq"', '"redis://mq2"')],
+    ),
     ("the same, written otherwise", 'lifetime = "15m"', "lifetime = 900", []),
     ("the same logs in another order", f'{LOG}[[source]]\npath = "/b.log"', f'[[source]]\npath = "/b.log"\n{LOG}', []),
 ]
@@ -62,10 +69,12 @@ def test_every_default_is_written_as_a_file_may_have_it() -> None:
 
 
 def test_what_needs_a_restart_is_a_setting_and_says_so() -> None:
-    assert {*NEEDS_RESTART} <= {row.key for row in SETTINGS}
+    assert {*NEEDS_RESTART} <= {row.key for row in SETTINGS} | {"[cluster]"}
     assert not {*NEEDS_RESTART} & {row.key for row in SOURCE_SETTINGS}
     found = differences(read(""), read('run_dir = "/x"\nlifetime = "20m"'))
     assert {one.key: one.needs_restart for one in found} == {"run_dir": True, "lifetime": False}
+    one, other = (read(f'[cluster]\nurl = "redis://mq"\nnode = "{name}"') for name in ("mx1", "mx2"))
+    assert [found.needs_restart for found in (*differences(read(""), one), *differences(one, other))] == [True, True]
 
 
 RUN_DIRS = [
