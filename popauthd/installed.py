@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from popauthd import CONFIGURATION, accounts, config
+from popauthd import CONFIGURATION, accounts, address, config
 from popauthd.accounts import Account
 from popauthd.as_user import LookError, look, may_become
 from popauthd.config import Config, SourceConfig
+from popauthd.config.engine_url import EngineUrl
 from popauthd.errors import ConfigError
 from popauthd.eximsetup.commands import Exim
 from popauthd.watch import push_sources
@@ -68,6 +69,24 @@ def named(settings: Config) -> Iterator[Finding]:
         yield Finding(NOT_SEEN, str(error), "run this as root")
 
 
+def clustered(given: str | None, settings: Config) -> Iterator[Finding]:
+    """Whether this machine can be a node, looked at as ourselves. Raises ConfigError if a named file is wrong."""
+    if settings.cluster is None:
+        return
+    from popauthd.cluster.access import check as check_cluster  # one machine alone needs none of it
+
+    user = service_user(given, settings)
+    try:
+        check_cluster(settings.cluster, {0, os.geteuid(), *([user.uid] if user else [])})
+    except ConfigError as error:
+        if not isinstance(error.__cause__, PermissionError) or os.geteuid() == 0:
+            raise
+        yield Finding(NOT_SEEN, str(error), "run this as root")
+    if settings.cluster.engine.in_clear:
+        what = "[cluster] url: the password and what the nodes tell each other cross the network in clear"
+        yield Finding(NOTE, what, "take rediss://, which is TLS, unless nobody else is in that network")
+
+
 def readable(given: str | None, settings: Config) -> Iterator[Finding]:
     """Whether the service's user can read the configuration, and what that names."""
     user = service_user(given, settings)
@@ -81,6 +100,10 @@ def readable(given: str | None, settings: Config) -> Iterator[Finding]:
         again = config.load(given)
         user_files(again)
         push_sources.check(again)
+        if again.cluster is not None:
+            from popauthd.cluster.access import check as check_cluster
+
+            check_cluster(again.cluster)
         return ""
 
     try:
@@ -135,8 +158,13 @@ def kept_out(properties: Mapping[str, str], settings: Config, sources: Iterable[
     if settings.auth_policy_listen and not _may_listen(properties, settings.auth_policy_listen):
         what = f"auth_policy_listen: {UNIT} has no TCP, so nobody can listen on {settings.auth_policy_listen}"
         yield Finding(WRONG, what, _drop_in("auth-policy.conf", properties))
+    cluster = settings.cluster
+    if cluster is not None and not cluster.engine.path and not _may_connect(properties, cluster.engine):
+        what = f"[cluster] url: {UNIT} has no network, so it cannot reach {cluster.url}"
+        yield Finding(WRONG, what, _drop_in("cluster.conf", properties))
     paths = [source.path for source in sources if source.path]
-    for path in filter(None, [*paths, settings.users_file, settings.deny_users, settings.auth_policy_secret_file]):
+    paths += [settings.users_file, settings.deny_users, settings.auth_policy_secret_file]
+    for path in filter(None, [*paths, *(cluster.private_files if cluster is not None else ())]):
         for name, seen, below, drop_in in HIDDEN:
             if properties.get(name, "no") not in seen and path.startswith(below):
                 yield Finding(WRONG, f"{path}: {UNIT} does not see it ({name}=)", _drop_in(drop_in, properties))
@@ -159,6 +187,22 @@ def _may_listen(properties: Mapping[str, str], where: str) -> bool:
         and (families in ([], ["~"]) or family in families)
         and (not properties.get("IPAddressDeny") or any(network in allowed for network in networks))
     )
+
+
+def _may_connect(properties: Mapping[str, str], engine: EngineUrl) -> bool:
+    """As far as can be told: of a host's name we do not know the addresses, and who tells them."""
+    allowed = properties.get("IPAddressAllow", "").split()
+    families = properties.get("RestrictAddressFamilies", "").split()
+    return (
+        properties.get("PrivateNetwork", "no") == "no"
+        and (families in ([], ["~"]) or "AF_INET" in families or "AF_INET6" in families)
+        and (not properties.get("IPAddressDeny") or all(_is_allowed(host, allowed) for host, _port in engine.hosts))
+    )
+
+
+def _is_allowed(host: str, allowed: list[str]) -> bool:
+    client = address.parse(host)
+    return bool(allowed) if client is None else address.inside(client, tuple(map(address.network, allowed)))
 
 
 def _drop_in(name: str, properties: Mapping[str, str]) -> str:

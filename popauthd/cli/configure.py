@@ -43,6 +43,7 @@ def check(options: argparse.Namespace) -> int:
         recogniser(source)
     findings = [
         *installed.named(loaded.config),
+        *installed.clustered(options.config, loaded.config),
         *installed.readable(options.config, loaded.config),
         *installed.group(loaded.config),
         *installed.sandbox(options.config, loaded.config, sources),

@@ -56,20 +56,26 @@ def read_keys(path: str, owners: Collection[int] | None = None) -> Keys:
     owners: the numbers of the users that the file may belong to; without it root and whoever we are.
     """
     what = f"cluster key_file {path}"
-    try:
-        with os.fdopen(open_plain(path), "rb") as file:
-            found = os.fstat(file.fileno())
-            data = file.read(FILE_BYTES + 1)
-    except OSError as error:
-        raise unreadable(what, error) from error
-    _must_be_private(what, found, {0, os.geteuid()} if owners is None else owners)
-    if len(data) > FILE_BYTES:
-        raise ConfigError(f"{what}: longer than {FILE_BYTES} bytes; {MAKE_ONE}")
+    data = read_private(what, path, FILE_BYTES, owners)
     try:
         return parse_keys(data.decode("ascii"))
     except ValueError as error:
         words = "not plain ASCII" if isinstance(error, UnicodeDecodeError) else str(error)
         raise ConfigError(f"{what}: {words}; {MAKE_ONE}") from error
+
+
+def read_private(what: str, path: str, limit: int, owners: Collection[int] | None = None) -> bytes:
+    """The bytes of a file that nobody but its owner can open. Raises ConfigError; what: the setting and the file."""
+    try:
+        with os.fdopen(open_plain(path), "rb") as file:
+            found = os.fstat(file.fileno())
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise unreadable(what, error) from error
+    _must_be_private(what, found, {0, os.geteuid()} if owners is None else owners)
+    if len(data) > limit:
+        raise ConfigError(f"{what}: longer than {limit} bytes")
+    return data
 
 
 def _must_be_private(what: str, found: os.stat_result, owners: Collection[int]) -> None:

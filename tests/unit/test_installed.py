@@ -14,6 +14,8 @@ import pytest
 
 from popauthd.accounts import Account
 from popauthd.cli import main
+from popauthd.cluster.access import node_name
+from popauthd.cluster.keys import make_key
 from popauthd.config import Config, from_mapping
 from popauthd.errors import ConfigError
 from popauthd.installed import (
@@ -96,6 +98,89 @@ def test_a_named_file_that_the_services_user_cannot_read_is_wrong(
     assert site.check() == 0
 
 
+CLUSTER = '[cluster]\nurl = "{url}"\nkey_file = "{root}/key"\npassword_file = "{root}/password"\n'
+
+
+@pytest.fixture
+def node(site: Site) -> Site:
+    """A node that is as it should be, of a Redis on this machine."""
+    for name, text in (("key", make_key()), ("password", "secret\n")):
+        (site.root / name).write_text(text)
+        (site.root / name).chmod(0o600)
+        os.chown(site.root / name, NOBODY.pw_uid, NOBODY.pw_gid)
+    site.write(CLUSTER.format(root=site.root, url="redis://127.0.0.1"))
+    return site
+
+
+def test_a_node_of_a_cluster_is_right_and_clear_text_is_noted(node: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node.check() == 0
+    assert "note:" not in capsys.readouterr().out
+    node.write(CLUSTER.format(root=node.root, url="redis://192.0.2.9"))
+    assert node.check() == 0
+    assert "cross the network in clear; take rediss://" in capsys.readouterr().out
+
+
+def test_a_key_that_only_root_can_read_is_wrong_by_the_services_rights(
+    node: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.chown(node.root / "key", 0, 0)
+    assert node.check() == 78
+    said = capsys.readouterr().err
+    assert f"by the rights of the service's user nobody: cluster key_file {node.root}/key: cannot be read" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("key", "x", "not a key's name"),
+        ("password", "", "one line with the password"),
+        ("password", "a\nb\n", "one line with the password"),
+        ("password", "x" * 600, "longer than"),
+    ],
+)
+def test_a_wrong_secret_of_a_cluster_is_named(
+    node: Site, name: str, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (node.root / name).write_text(text)
+    assert node.check() == 78
+    said = capsys.readouterr().err
+    assert f"{node.root}/{name}: " in said
+    assert words in said
+
+
+def test_a_secret_of_a_cluster_that_others_can_read_is_wrong(node: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    (node.root / "password").chmod(0o640)
+    assert node.check() == 78
+    assert f"password_file {node.root}/password: its mode 0640" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ca", "cert"])
+def test_what_is_no_certificate_is_wrong(node: Site, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = node.root / "file.pem"
+    settings = CLUSTER.format(root=node.root, url="rediss://mq.example.org") + f'tls_{name}_file = "{file}"'
+    node.write(settings)
+    assert node.check() == 78
+    assert f"{file}: cannot be read" in capsys.readouterr().err.replace(f" with tls_key_file {file}", "")
+    file.write_text("x")
+    assert node.check() == 78
+    assert "not PEM" in capsys.readouterr().err
+
+
+def test_without_redis_py_the_package_is_named(
+    node: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert node.check() == 78
+    assert "apt install python3-redis" in capsys.readouterr().err
+
+
+def test_a_host_name_that_is_no_nodes_name_is_told() -> None:
+    for name in ("mx1.example.org", ""):
+        settings = from_mapping({"cluster": {"url": "redis://127.0.0.1", "node": name}}, "test").cluster
+        assert settings is not None
+        assert node_name(settings) == (name or os.uname().nodename)
+
+
 def test_who_is_neither_root_nor_the_services_user_is_told_what_was_not_looked_at(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +260,8 @@ DROP_IN = {
 }  # fmt: skip
 LISTEN = {"auth_policy_listen": "127.0.0.1:4001"}
 SIX = {"auth_policy_listen": "[::1]:4001"}
+MANY = {"cluster": {"url": "redis://192.0.2.9"}}
+NAMED_MANY = {"cluster": {"url": "rediss+sentinel://s1,192.0.2.9/main"}}
 EXAMPLE = "/usr/share/doc/popauthd/examples"
 SANDBOXES: list[tuple[str, dict[str, str], dict[str, Any], list[str]]] = [
     ("nothing asked", {}, {}, []),
@@ -190,6 +277,18 @@ SANDBOXES: list[tuple[str, dict[str, str], dict[str, Any], list[str]]] = [
     ("a log in /home, with its drop-in", {"ProtectHome": "read-only"}, {"source": [{"path": "/home/a/x"}]}, []),
     ("a list in /root", {}, {"users_file": "/root/users"}, ["/root/users: popauthd.service does not see it"]),
     ("a log in /tmp", {}, {"source": [{"path": "/tmp/mail.log"}]}, ["keep the file elsewhere"]),
+    ("a cluster without its drop-in", {}, MANY, [f"{EXAMPLE}/cluster.conf"]),
+    ("a cluster with its drop-in", {**DROP_IN, "IPAddressAllow": "0.0.0.0/0 ::/0"}, MANY, []),
+    ("a cluster with the drop-in of the policy server", DROP_IN, MANY, ["cluster.conf"]),
+    ("a cluster with its own addresses allowed", {**DROP_IN, "IPAddressAllow": "192.0.2.0/28"}, MANY, []),
+    ("a cluster with a name for its engine", {**DROP_IN, "IPAddressAllow": "192.0.2.0/28"}, NAMED_MANY, []),
+    ("a cluster on a unix socket", {}, {"cluster": {"url": "unix:///run/redis/redis.sock"}}, []),
+    (
+        "a cluster with its key in /home",
+        {},
+        {"cluster": {"url": "unix:///run/redis.sock", "key_file": "/home/a/key"}},
+        ["/home/a/key"],
+    ),
     ("a log in its place", {}, {"source": [{"path": "/var/log/mail.log"}]}, []),
 ]
 
