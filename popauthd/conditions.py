@@ -149,6 +149,42 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
             "Exim delivers mail on this machine alone, as Debian installs it: what a client sends elsewhere bounces.",
             '`dpkg-reconfigure exim4-config`: choose "internet site", or a smarthost, then systemctl restart exim4',
         ),
+        "cluster-unreachable": Condition(
+            DEGRADED,
+            "The engine of the cluster (Redis or Valkey) does not answer, or does not let this node in. Logins on other"
+            " nodes do not count here, nor this node's there; what stands goes on standing, and runs out.",
+            "see `popauthctl cluster status`, and whether the engine runs and is reached from here; it is tried again"
+            " by itself",
+        ),
+        "cluster-full": Condition(
+            DEGRADED,
+            "The engine of the cluster takes nothing: its memory is full, or it cannot write to its disk. This node's"
+            " logins do not count on other nodes.",
+            "look at maxmemory, the disk and the log of Redis; what waits is sent by itself",
+        ),
+        "cluster-gap": Condition(
+            WARNING,
+            "The cluster's stream has lost something that this node has read, or had not read yet. All nodes tell again"
+            " what stands, and it is over when that is done.",
+            "nothing, if the engine was restarted, flushed or replaced; if it comes again, see its log and its memory",
+        ),
+        "cluster-clock-skew": Condition(
+            WARNING,
+            "The clock of a node, or the engine's, is wrong by more than 30 seconds. Times are corrected by it on the"
+            " way; beyond ten minutes nothing of that node is taken.",
+            "set the clock of that node, and let NTP keep it",
+        ),
+        "cluster-node-name-twice": Condition(
+            WARNING,
+            "Another node has the same name as this one. Neither loses anything, but nobody can tell them apart.",
+            "give each node its own name with `node` in [cluster]",
+        ),
+        "cluster-key-wrong": Condition(
+            WARNING,
+            "Entries of the cluster's stream are signed with no key of this node: a node has another key, or somebody"
+            " who may write to the engine tries to open the relay. They count for nothing.",
+            "compare the key files of the nodes; if they are the same, see who may write to the engine",
+        ),
         "program-replaced": Condition(
             WARNING,
             "A service still runs a program that was removed or replaced since it was started, as by an upgrade.",

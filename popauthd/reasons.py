@@ -62,6 +62,7 @@ LOGINS: Mapping[str, str] = MappingProxyType(
         "proxy": "The address is listed under `proxies`: many users share it.",
         "anonymous": LINES["anonymous"],
         "no-user": LINES["no-user"],
+        "peer-name": "The user's name has the form of a pseudonym, by which the nodes of a cluster name users.",
         "protocol": "The login's protocol is not among `protocols`.",
         "mechanism": "The login's mechanism is listed under `refuse_mechanisms`, or not known.",
         "no-tls": "The log does not say that the login came under TLS (`require_tls`).",

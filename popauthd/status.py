@@ -113,6 +113,37 @@ class PushStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """Another node of the cluster. seen_at: when it was last heard of.
+
+    lag_ms: how old its last event was when it came here. skew_ms: how far its clock is behind the engine's.
+    """
+
+    node: str
+    seen_at: int
+    lag_ms: int
+    skew_ms: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """This node in its cluster. place: up to where the stream is read. unsent: how many events wait to be sent.
+
+    gaps: how often something of the stream was lost, since the start. reading, sending: what is wrong with either half
+    of the connection to the engine; "" if it works.
+    """
+
+    node: str
+    place: str
+    unsent: int
+    gaps: int
+    reading: str
+    sending: str
+    peers: tuple[PeerStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationStatus:
     """The configuration that the watcher goes by. digest: SHA-256 of its file, "" where there is none.
 
@@ -132,6 +163,7 @@ class Status:
     addresses: how many may relay. held: how many logins an open session holds. today: the counters of this day (UTC),
     see popauthd/counters.py. notes: what an administrator should know, the newest last. conditions: what is not well,
     the worst first; `degraded` is made of those that are degraded. configuration: what the watcher goes by.
+    cluster: None for a node by itself.
     """
 
     version: str
@@ -148,6 +180,7 @@ class Status:
     notes: tuple[str, ...]
     conditions: tuple[Standing, ...] = ()
     configuration: ConfigurationStatus | None = None
+    cluster: ClusterStatus | None = None
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -186,7 +219,31 @@ def from_json(given: Mapping[str, Any]) -> Status:
         _texts(given.get("notes")),
         tuple(_condition(row) for row in _rows(given, "conditions")),
         _configuration(given.get("configuration")),
+        _cluster(given.get("cluster")),
     )
+
+
+def _cluster(given: object) -> ClusterStatus | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise ValueError("the cluster is not an object")  # noqa: TRY004 - one kind of error
+    return ClusterStatus(
+        _text(given, "node"),
+        _text(given, "place"),
+        _number(given, "unsent"),
+        _number(given, "gaps"),
+        _text(given, "reading"),
+        _text(given, "sending"),
+        tuple(_peer(row) for row in _rows(given, "peers")),
+    )
+
+
+def _peer(row: Mapping[str, Any]) -> PeerStatus:
+    skew = row.get("skew_ms")
+    if not isinstance(skew, int) or isinstance(skew, bool) or abs(skew) > BIGGEST:
+        raise ValueError("skew_ms is not a number that can be")
+    return PeerStatus(_text(row, "node"), _number(row, "seen_at"), _number(row, "lag_ms"), skew, _text(row, "version"))
 
 
 def _configuration(given: object) -> ConfigurationStatus | None:

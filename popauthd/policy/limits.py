@@ -34,6 +34,7 @@ class AddressFacts(NamedTuple):
 class Limits:
     """What policy needs of the configuration, and the lists of users; None for no list. The defaults are settings.
 
+    peer_names: names of the form of a pseudonym are users of other nodes (peer_names.py), so no log may bring one.
     lifetime_by_network: the narrowest network first. facts: by the text of an address (see address_facts.py).
     """
 
@@ -51,6 +52,7 @@ class Limits:
     users: UserList | None = None
     denied: UserList | None = None
     ipv6_prefix: int
+    peer_names: bool = False
     facts: dict[str, AddressFacts] = field(default_factory=dict, init=False, compare=False)
 
 

@@ -3,7 +3,8 @@
 1. The address: not one address; never granted, whatever is configured (NEVER); one of this server's own; in `never`;
    in `proxies`; the one that the login came in on. An address that is barred stays so for every user, and `always`
    does not lift that. (`grant_loopback`, for demo and tests, lifts loopback alone.)
-2. What any login needs: it is not ANONYMOUS, and it names a user. `always` does not lift these either.
+2. What any login needs: it is not ANONYMOUS, and it names a user, in a cluster by no name that is a peer's user's.
+   `always` does not lift these either.
 3. What the administrator asks for: RULES, from top to bottom. A client in `always` is not asked.
 4. The time: too far in the future; expired. "expired" comes last, so it is said only of a login that nothing else is
    against: the session of such a login may still hold its address.
@@ -19,9 +20,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from popauthd import address
-from popauthd.model import Login
+from popauthd.model import PEER_FORMAT, Login
 from popauthd.policy.cut_names import MARK, may_be_cut
 from popauthd.policy.limits import AddressFacts, Limits
+from popauthd.policy.peer_names import is_peer_name
 from popauthd.policy.user_list import UserList
 
 # A client cannot have these addresses, or granting them would open the relay to everyone on this host.
@@ -96,6 +98,8 @@ def against(login: Login, facts: AddressFacts, limits: Limits, now: int, *, from
         return "anonymous"
     if not login.user:
         return "no-user"
+    if limits.peer_names and login.format != PEER_FORMAT and is_peer_name(login.user):
+        return "peer-name"
     if not facts.always:
         for rule in RULES:
             if rule.refuses(login, limits):

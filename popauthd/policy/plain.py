@@ -5,7 +5,8 @@ own rules (order.py) are asked once, with a login that stands for all. What foll
 cell (cells.py), so a new address costs next to nothing.
 
 A login that is not plain is left to `decide`: one that is refused for whatever reason, one whose stamp lies ahead of
-the clock, one that has run out, one without a user, and one whose user name is so long that it may have been cut.
+the clock, one that has run out, one without a user, one whose user name is so long that it may have been cut, and in a
+cluster one whose user name may be a pseudonym.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from popauthd.policy.cut_names import SHORTEST
 from popauthd.policy.decide import user_grants
 from popauthd.policy.limits import AddressFacts, Limits
 from popauthd.policy.order import against
+from popauthd.policy.peer_names import MARK
 
 REMEMBERED = 32768  # IPv6 addresses, and users where there are lists
 KINDS = 1024
+_PEER = MARK.encode("ascii")
 
 Asked = tuple[str, str, bool, bytes]  # protocol, method, TLS, and the address that the login came in on
 KindOf = Callable[[str, str, bool], bytes]
@@ -125,12 +128,15 @@ class PlainJudge:
         users: Sequence[bytes],
         asked: Iterable[Asked],
         now: int,
+        *,
+        peers: bool = False,
     ) -> Plain:
-        """Judge logins that are given in columns of one length.
+        """Judge logins that are given in columns of one length. peers: other nodes have told of them.
 
         at: epoch seconds. addresses: each exactly one address. users: UTF-8. asked: what else the lines say.
         """
         found, cell_of, six, asks, lists = Plain(), self._cells.of, self._six, self._asks, self._users
+        any_name = peers or not self.limits.peer_names
         granted, lifetimes, kinds, left = found.granted, found.lifetime_seconds, found.kind, found.left
         for number, (stamp, text, user, one) in enumerate(zip(at, addresses, users, asked, strict=True)):
             ask = asks[one]
@@ -147,6 +153,7 @@ class PlainJudge:
                 and plain[always]
                 and now - lifetime < stamp <= now
                 and 0 < len(user) < SHORTEST
+                and (any_name or user[:1] != _PEER)
                 and (lists is None or always or lists[user])
             ):
                 granted.append(where)

@@ -111,9 +111,15 @@ def _words(error: OSError | ValueError) -> str:
 
 
 class UserFiles:
-    """The lists that the configuration names: whose logins alone count, and whose never do; "" for none."""
+    """The lists that the configuration names: whose logins alone count, and whose never do; "" for none.
 
-    def __init__(self, users_file: str, deny_users: str) -> None:
+    known_as: by what entries users of other nodes are looked up, for an entry.
+    """
+
+    def __init__(
+        self, users_file: str, deny_users: str, known_as: Callable[[str], tuple[str, ...]] = lambda _entry: ()
+    ) -> None:
+        self._known_as = known_as
         self._users = UserFile("users_file", users_file) if users_file else None
         self._denied = UserFile("deny_users", deny_users) if deny_users else None
 
@@ -137,5 +143,10 @@ class UserFiles:
 
     def applied(self, limits: Limits) -> Limits:
         """The limits with the lists that are in force."""
-        users = self._users.users if self._users is not None else None
-        return replace(limits, users=users, denied=self._denied.users if self._denied is not None else None)
+        return replace(limits, users=self._list(self._users), denied=self._list(self._denied))
+
+    def _list(self, file: UserFile | None) -> UserList | None:
+        if file is None:
+            return None
+        entries = file.users.entries()
+        return UserList([*entries, *((name, inside) for entry, inside in entries for name in self._known_as(entry))])

@@ -1,7 +1,7 @@
 """The one intake of events: logins, session ends and revocations, whoever brings them.
 
-An event comes from a log, from Dovecot itself, from an administrator, or later from another node. It passes the same
-judge (policy), the same batch (batch.py) and the same door (ledger.py). Times of logins and revocations are merged by
+An event comes from a log, from Dovecot itself, from an administrator, or from another node. It passes the same judge
+(policy), a batch (batch.py, peer_batch.py) and the same door (ledger.py). Times of logins and revocations are merged by
 maximum: an event may come twice, late, or from elsewhere.
 
 While a log lags behind, many of its blocks make one batch, which is entered before long. Until then, and while it
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from popauthd.cluster.events import PeerEvent
 from popauthd.formats.columns import Block
 from popauthd.logs import Quiet
 from popauthd.model import AnyEvent, Failure, Login
@@ -27,6 +29,7 @@ from popauthd.watch.failed_logins import FailedLogins
 from popauthd.watch.grant_log import GrantLog
 from popauthd.watch.housekeeping import Housekeeping
 from popauthd.watch.ledger import Ledger
+from popauthd.watch.peer_batch import PeerBatch, kind_of_peers
 
 log = logging.getLogger("popauthd.watch")
 
@@ -54,6 +57,7 @@ class Intake:
         self._enter_at = 0.0  # when the first of them has waited long enough
         self._stuck = False  # one of them could not be entered
         self._judge = PlainJudge(housekeeping.limits.now, kind_of_dovecots)
+        self._peers_judge = PlainJudge(housekeeping.limits.now, kind_of_peers)
         self._quiet = Quiet(log)
         housekeeping.settle = self.enter_waiting
 
@@ -117,6 +121,19 @@ class Intake:
         batch.learn(events, self._terms(events, set(), now, holding=False))
         return self._enter(batch, now)
 
+    def take_from_peers(self, events: Sequence[PeerEvent], place: str, counts: Mapping[str, int], now: int) -> Entered:
+        """Enter what other nodes tell, with the place in their stream that follows it.
+
+        counts: what else is to be counted.
+        """
+        self._housekeeping.tend_clock(now)
+        limits = self._housekeeping.limits.now
+        if self._peers_judge.limits is not limits:
+            self._peers_judge = PlainJudge(limits, kind_of_peers)
+        batch = PeerBatch(place, Counter(counts))
+        batch.learn(events, self._peers_judge, limits, self._ledger.rules.hold_seconds, now)
+        return self._enter(batch, now)
+
     @property
     def _holding(self) -> bool:
         return self._ledger.rules.hold_seconds > 0
@@ -132,7 +149,7 @@ class Intake:
         twice = self._twice if self._many_ways else None
         return Terms(limits.now, now, holding, twice, self._housekeeping.clock.booted_at)
 
-    def _enter(self, batch: Batch, now: int) -> Entered:
+    def _enter(self, batch: Batch | PeerBatch, now: int) -> Entered:
         with self._ledger.change() as writing:
             entered = batch.enter(writing, now, remember=self._many_ways)
         self._tell(batch.source, entered, now)

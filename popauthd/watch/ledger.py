@@ -117,6 +117,7 @@ class Ledger:
         with self.change() as writing:
             with contextlib.suppress(StoreError):  # a file that cannot be read cannot be written: `trouble` tells
                 self._books.take_in_revocations(writing)
+            writing.revocations.name_peers(writing.meta.latest_at)
             mine = list(writing.revocations.all())
         file.write(mine)
         return f"revocations {file.path} {touched}; what it tells was taken in, and it was written again"

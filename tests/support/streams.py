@@ -38,14 +38,15 @@ class Engine:
 
 
 class MemoryStream:
-    """A connection to the engine; a Stream."""
+    """A connection to the engine; a Stream. trouble: what every call of this one raises while it is set."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.trouble: EngineError | None = None
 
     def _up(self) -> Engine:
-        if self._engine.trouble is not None:
-            raise self._engine.trouble
+        if trouble := self.trouble or self._engine.trouble:
+            raise trouble
         return self._engine
 
     def append(self, entries: Sequence[Fields], keep_after_ms: int) -> list[str]:

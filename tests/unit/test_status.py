@@ -11,9 +11,11 @@ from popauthd.cli.status import lines
 from popauthd.conditions import CONDITIONS, Standing
 from popauthd.model import SharedAddress
 from popauthd.status import (
+    ClusterStatus,
     ConfigurationStatus,
     FileStatus,
     JournalStatus,
+    PeerStatus,
     PushStatus,
     SourceStatus,
     Status,
@@ -32,6 +34,7 @@ STATUS = Status(
     today={"lines": 9, "refused.torn": 1}, notes=("2026-11-23T21:00:00+0000 told",),
     conditions=(Standing("log-missing", "/var/log/mail.log", "gone", NOW - 60),),
     configuration=ConfigurationStatus("/etc/popauthd/popauthd.toml", "5f1e", NOW - 90),
+    cluster=ClusterStatus("a", "1-0 5", 3, 1, "", "no answer", (PeerStatus("b", NOW - 4, 12, -30, "1.0"),)),
 )  # fmt: skip
 # What `popauthctl status --json` printed in 0.1.0, and prints.
 PRINTED: dict[str, Any] = {
@@ -60,6 +63,10 @@ PRINTED: dict[str, Any] = {
         },
     ],
     "configuration": {"path": "/etc/popauthd/popauthd.toml", "digest": "5f1e", "since": NOW - 90},
+    "cluster": {
+        "node": "a", "place": "1-0 5", "unsent": 3, "gaps": 1, "reading": "", "sending": "no answer",
+        "peers": [{"node": "b", "seen_at": NOW - 4, "lag_ms": 12, "skew_ms": -30, "version": "1.0"}],
+    },
 }  # fmt: skip
 
 
@@ -89,6 +96,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("a note that is a number", {"notes": [5]}),
     ("no notes", {"notes": None}),
     ("a configuration that is text", {"configuration": "/etc/popauthd/popauthd.toml"}),
+    ("a cluster that is text", {"cluster": "a"}),
+    ("a peer without its clock", {"cluster": {**PRINTED["cluster"], "peers": [{"node": "b"}]}}),
     ("a configuration without its digest", {"configuration": {"path": "/x", "since": 0}}),
 ]
 

@@ -12,7 +12,7 @@ LIMIT: a login by a user name that its server has cut is not told: nobody knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from popauthd.cluster.events import PeerEvent, PeerGrant, PeerLogin, PeerRevocation
 from popauthd.model import PEER_FORMAT
@@ -72,13 +72,15 @@ class Outbox:
         """How many events wait."""
         return self._transaction.count("outbox")
 
-    def waiting(self, at_most: int) -> list[tuple[Entry, PeerEvent]]:
-        """Events that wait, revocations first. Each with its entry, for `sent`."""
+    def waiting(self, at_most: int, but: Collection[Entry] = ()) -> list[tuple[Entry, PeerEvent]]:
+        """Events that wait, revocations first. Each with its entry, for `sent`. but: entries to leave out."""
         found: list[tuple[Entry, PeerEvent]] = []
         for kind in (REVOCATION, GRANT, LOGIN):
             for key, value in self._transaction.scan("outbox", kind):
                 if len(found) == at_most:
                     return found
+                if (key, value) in but:
+                    continue
                 found.append(((key, value), _event(key, value)))
         return found
 

@@ -129,7 +129,7 @@ def test_policy_has_each_of_its_settings_from_the_configuration() -> None:
         if hasattr(loaded, field.name):
             assert getattr(found, field.name) == getattr(loaded, field.name) != getattr(before, field.name)
         else:
-            assert field.name in {"users", "denied", "facts"}
+            assert field.name in {"users", "denied", "facts", "peer_names"}
 
 
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
