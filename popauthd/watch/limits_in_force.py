@@ -24,7 +24,8 @@ from popauthd.watch.notes import Notes
 log = logging.getLogger("popauthd.watch")
 
 OWN_AT_MOST = 512  # of this machine's addresses that are remembered
-JUDGED_AT_ONCE = 20_000  # logins in one transaction, some 50 ms; fewer if they change, as that takes memory
+JUDGED_AT_ONCE = 20_000  # logins in one transaction, some 50 ms; fewer if they change
+PREPARED_AT_ONCE = 100_000  # before anything is published, when nobody waits; more would take more memory
 LINES_AT_MOST = 10_000  # kinds of log lines whose verdict is remembered; a mechanism may be any text
 
 
@@ -52,7 +53,7 @@ class LimitsInForce:
             self._begin(writing)
         while self._judge_due:
             with self._ledger.preparing() as writing:
-                after = self._judge_some(writing, now, JUDGED_AT_ONCE)
+                after = self._judge_some(writing, now, PREPARED_AT_ONCE)
             self._judged_until(after)
 
     def start(self, writing: Writing, now: int) -> None:

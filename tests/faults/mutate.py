@@ -95,6 +95,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/store/books/refusals.py": BOOKS,
     "popauthd/store/books/places.py": BOOKS,
     "popauthd/store/books/logins.py": BOOKS,
+    "popauthd/store/books/judging.py": ("store/books/judging", "watch/housekeeping"),
     "popauthd/store/books/login_rows.py": BOOKS,
     "popauthd/store/books/published.py": BOOKS,
     "popauthd/store/books/bulk.py": ("watch/bulk",),

@@ -7,7 +7,7 @@ where it is until it is looked at.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Network, ip_address
 
 from popauthd.policy.peer_names import MARK, is_peer_name
@@ -20,6 +20,7 @@ from popauthd.store.books.rows import (
     USERS,
     LoginRow,
     applying,
+    early,
     head_index,
     light_row,
     login_key,
@@ -149,6 +150,12 @@ class LoginRows:
         """
         again_until = row.stamped_at + max(row.lifetime_seconds, self._rules.hold_seconds) if row.ahead_seconds else 0
         return again_until <= now and not self.held(row)
+
+    def shorten(self, logins: Iterable[tuple[bytes, bytes, int]], now: int) -> None:
+        """Store logins that are known and end earlier than before, each with its key, its value and its expiry."""
+        logins = list(logins)
+        self._transaction.put_many("logins", [(key, value) for key, value, _until in logins])
+        self._transaction.put_many("old", early(((key, until) for key, _value, until in logins), now))
 
     def queue_anew(self) -> None:
         """Put every login into the queue at its expiry, and nowhere else."""

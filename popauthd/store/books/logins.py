@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
 from popauthd.model import Grant
 from popauthd.policy.cut_names import may_be_cut
+from popauthd.store.books.judging import Judge, Judging
 from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.meta import Meta
 from popauthd.store.books.published import Published
 from popauthd.store.books.revocation_times import RevocationTimes
-from popauthd.store.books.rows import LightRow, LoginRow, light_row, login_key, row_of
+from popauthd.store.books.rows import LoginRow, login_key, row_of
 from popauthd.store.books.rules import Rules
 from popauthd.store.books.sessions import Sessions
 from popauthd.store.books.shared import SharedAddresses
-
-CHANGE = 4  # how many logins can be judged in the time in which one is changed
 
 
 class Logins:
@@ -37,8 +33,8 @@ class Logins:
         self._published = published
         self._shared = shared
         self._sessions = sessions
+        self._judging = Judging(rows, times, published, shared, sessions, rules)
         self._meta = meta
-        self._rules = rules
 
     def grant(self, grant: Grant, now: int | None = None) -> str:
         """Enter a grant; returns "", or the reason word if the address may not relay by it.
@@ -105,57 +101,10 @@ class Logins:
         self._published.recompute(address, now)
         return made
 
-    def judge_again(
-        self, judge: Callable[[LightRow, bool], tuple[int, int]], now: int, after: bytes = b"", at_most: int = 0
-    ) -> tuple[int, bytes]:
+    def judge_again(self, judge: Judge, now: int, after: bytes = b"", at_most: int = 0) -> tuple[int, bytes]:
         """End the logins that policy would not grant any more; returns how many, and where to go on.
 
-        judge: takes a login and whether it has an open session; returns the expiry by these limits (epoch seconds, 0 if
-        they would not grant it) and the lifetime. after: the key after which to begin. at_most: how many logins to
-        look at, 0 for all; one that changes counts as CHANGE. It stops after an address, and where to go on is after
-        this key, b"" if all are done.
+        after: the key after which to begin. at_most: how many logins to look at, 0 for all; one that changes counts as
+        judging.CHANGE more. It stops after an address, and where to go on is after this key, b"" if all are done.
         """
-        changed: list[tuple[bytes, int, int]] = []
-        address, users, addresses, last = b"", 0, set[str](), b""
-        most, enough = self._rules.shared_users or sys.maxsize, at_most or sys.maxsize
-        for seen, (key, value, held) in enumerate(self._rows.with_sessions(after)):
-            if seen + CHANGE * len(changed) >= enough and not key.startswith(last[: last.index(b"\0") + 1]):
-                break
-            last = key
-            row = client, _user, _login_at, stood_until, lifetime, logins, _line, _method = light_row(key, value)
-            if stood_until <= now and not held:  # nothing of it stands
-                continue
-            expires_at, lifetime_seconds = judge(row, held)
-            if expires_at < stood_until or expires_at <= now or lifetime_seconds < lifetime:
-                changed.append((key, expires_at, lifetime_seconds))
-            if client != address:
-                address, users = client, 0
-            users += logins if stood_until > now else 0
-            if users > most:
-                addresses.add(address.decode("ascii"))
-        else:
-            addresses.update(shared.address for shared in self._shared.all())
-            last = b""
-        ended = self._shorten(changed, addresses, now)
-        self._published.recompute_all(addresses, now)
-        return ended, last
-
-    def _shorten(self, changed: list[tuple[bytes, int, int]], addresses: set[str], now: int) -> int:
-        """Let logins and their sessions end earlier; returns how many logins ended.
-
-        addresses: those of the logins are added.
-        """
-        ended = 0
-        for key, expires_at, lifetime_seconds in changed:
-            row = self._rows.get(key)
-            assert row is not None
-            ended += row.expires_at > now >= expires_at
-            if expires_at <= now:
-                self._sessions.forget_held(key)
-            else:
-                self._sessions.shorten(key, lifetime_seconds, now)
-            if now < row.expires_at > expires_at:
-                shortened = min(row.lifetime_seconds, lifetime_seconds) if row.user else row.lifetime_seconds
-                self._rows.store(row._replace(expires_at=max(expires_at, now), lifetime_seconds=shortened), row)
-                addresses.add(row.address)
-        return ended
+        return self._judging.again(judge, now, after, at_most)

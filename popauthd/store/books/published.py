@@ -19,7 +19,7 @@ from popauthd.store.block import Block
 from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.meta import Meta
 from popauthd.store.books.revocation_times import RevocationTimes
-from popauthd.store.books.rows import LoginRow, when
+from popauthd.store.books.rows import LoginRow, early, when
 from popauthd.store.books.rules import Rules
 from popauthd.store.books.shared import SharedAddresses
 from popauthd.store.books.transaction import Transaction
@@ -167,6 +167,20 @@ class Published:
         fresh = sorted(when(at, key) for key, at in expiries.items() if key not in known)
         self._transaction.put_many("due", list(zip(fresh, repeat(b""))))
         self.changes.update(zip(map(bytes.decode, expiries), expiries.values(), strict=True))
+
+    def lower_to(self, expiries: Mapping[bytes, int], now: int) -> None:
+        """Publish for addresses, none of them shared, that they stand until then: not longer than before.
+
+        expiries: by the key of an address, in the order of the keys; 0 for no longer.
+        """
+        known = self._transaction.get_many("published", list(expiries))
+        other = {key: at for key, at in expiries.items() if at and known.get(key) != b"%d" % at}
+        over = [key for key, at in expiries.items() if not at and key in known]
+        self._transaction.delete_many("published", over)
+        self._transaction.put_many("published", [(key, b"%d" % at) for key, at in other.items()])
+        self._transaction.put_many("due", early(other.items(), now))
+        self.changes.update((key.decode("ascii"), at) for key, at in other.items())
+        self.changes.update((key.decode("ascii"), None) for key in over)
 
     def recompute(self, address: str, now: int) -> None:
         """Publish what follows from all logins from an address that stand at `now`."""

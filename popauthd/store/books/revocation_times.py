@@ -28,6 +28,10 @@ class RevocationTimes:
         """The latest revocation that applies to a login of `user` from `address`; 0 if there is none."""
         return max((times.at for times in self._applying(address, user)), default=0)
 
+    def any(self) -> bool:
+        """Whether there is any revocation."""
+        return self._transaction.count("revocations") > 0
+
     def until(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """For the keys of logins (see rows.applying_to) to which a revocation applies: it ends no login that is later.
 

@@ -325,7 +325,7 @@ def test_limits_that_come_back_before_all_was_judged_by_others_end_what_those_le
 def test_logins_that_are_judged_at_a_start_are_published_when_all_have_been(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("popauthd.watch.limits_in_force.JUDGED_AT_ONCE", 10)
+    monkeypatch.setattr("popauthd.watch.limits_in_force.PREPARED_AT_ONCE", 10)
     for number in range(20):
         world.login("anna", f"192.0.2.{number}")
     world.stop()
