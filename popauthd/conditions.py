@@ -78,6 +78,13 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
             "No login was recognised for much longer than this host has ever gone without one, though the log grows.",
             "log in once and look again; `popauthctl dovecot status` tells whether Dovecot logs its logins here",
         ),
+        "login-times-off": Condition(
+            DEGRADED,
+            "Logins that have just been written are stamped so long ago, or so far ahead, that not one of them grants: "
+            "the clock or the time zone of whoever writes the log is another.",
+            "compare the last lines of the log with `date`; where hours differ, set `timezone` in the [[source]] table,"
+            " else set the clock",
+        ),
         "lines-lost": Condition(
             WARNING,
             "Lines of a log are lost, or may be. It is over when they are older than the lifetime, as they could grant "

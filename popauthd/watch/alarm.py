@@ -1,12 +1,13 @@
 """Notices when the log speaks and nothing is understood: another program or host, a new Dovecot, a changed log format.
 
-Five signs, all pure and with the clock an argument. Each names a row of popauthd/conditions.py.
+Six signs, all pure and with the clock an argument. Each names a row of popauthd/conditions.py.
 
 - `head-not-understood`: lines hold a whole login, and are refused for what stands before it.
 - `login-not-understood`: lines look like logins, and what they say is not understood.
 - `some-logins-refused`: the same of either, while other logins are recognised.
 - `no-login-seen`: the log grows, and no login was recognised for much longer than this host has ever gone without one.
 - `dovecot-not-seen`: the log grows, and not one line of it is Dovecot's.
+- `login-times-off`: logins are recognised, and their stamps are so far from our clock that none of them grants.
 
 Strangers can have lines written that fail, all day long: a failed login of a new wording, or, with an account on this
 machine, a line of any program. So a login that was recognised makes of the first two no more than a warning. After it,
@@ -17,11 +18,11 @@ quoted behind other text, such as a user name, does not count at all (formats/he
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from popauthd.formats.heads import HEAD_REASONS, described
-from popauthd.text import safe
+from popauthd.text import length_of_time, safe
 
 # What is not understood of the message itself, each with what to look at.
 MESSAGE_REASONS: Mapping[str, str] = {
@@ -32,7 +33,10 @@ MESSAGE_REASONS: Mapping[str, str] = {
     "no-level": "a new Dovecot, or a changed login_log_format_elements?",
     "unknown-message": "a new Dovecot, or a changed login_log_format_elements?",
 }
-SIGNS = ("head-not-understood", "login-not-understood", "some-logins-refused", "no-login-seen", "dovecot-not-seen")
+SIGNS = (
+    "head-not-understood", "login-not-understood", "some-logins-refused", "no-login-seen", "dovecot-not-seen",
+    "login-times-off",
+)  # fmt: skip
 BY_STRANGERS = frozenset({*HEAD_REASONS, "unknown-message"})  # what others than Dovecot, or clients, can have written
 ALIKE_AT_LEAST = 5
 ALIKE_FOR_SECONDS = 86400  # after so long without another one, what was refused is forgotten
@@ -64,6 +68,8 @@ class Alarm:
     alike_at: int = 0
     logins: int = 0
     in_a_row: int = 0
+    off: int = 0
+    off_seconds: int = 0
     alike: Counter[str] = field(default_factory=Counter)
     samples: dict[str, bytes] = field(default_factory=dict)
 
@@ -101,6 +107,18 @@ class Alarm:
         if self.logins > self.alike.total() or self.in_a_row >= IN_A_ROW:
             self._understood()
 
+    def stamped(self, now: int, stamps: Sequence[int], after: int, until: int) -> None:
+        """Take in the stamps of logins that have just been written.
+
+        after, until: a login whose stamp is not later than `after`, or later than `until`, grants nothing.
+        """
+        off = [stamp for stamp in stamps if not after < stamp <= until]
+        if len(off) < len(stamps):
+            self.off = 0
+        elif off:
+            self.off += len(off)
+            self.off_seconds = off[-1] - now
+
     def _refused(self, now: int, refused: Counter[str], samples: Mapping[str, bytes]) -> None:
         if now - self.alike_at > ALIKE_FOR_SECONDS:
             self._understood()
@@ -125,6 +143,12 @@ class Alarm:
             worse = heads if sum(heads.values()) >= sum(others.values()) else others
             word = "head-not-understood" if worse is heads else "login-not-understood"
             found[word if self._none_recognised(silence) else "some-logins-refused"] = self._worst(worse)
+        if self.off >= ALIKE_AT_LEAST:
+            how = "ahead of our clock" if self.off_seconds > 0 else "before they were written"
+            found["login-times-off"] = (
+                f"the last {self.off} logins were stamped {length_of_time(abs(self.off_seconds))} {how}, so none of "
+                "them grants"
+            )
         usual = self.longest_seconds * UNUSUAL or FIRST_SILENCE_SECONDS
         enough = self.heard_lines >= LINES_AT_LEAST and now - self.started_at >= UNSEEN_SECONDS
         if self.dovecot_at is None and enough and not found:

@@ -259,6 +259,10 @@ class Watcher:
         look = seen_at is None or now - seen_at >= DOVECOT_EVERY_SECONDS
         dovecots = look and (bool(chunk.records) or item.recogniser.has_servers(chunk.block))
         item.alarm.heard(now, block.lines, len(stamps), refused, item.recogniser.refused, dovecots=dovecots)
+        if chunk.written_after is not None:
+            limits = self.housekeeping.limits.now
+            ran_out = min(chunk.written_after, now) - longest_lifetime(limits)
+            item.alarm.stamped(now, stamps, ran_out, now + limits.future_seconds)
         more, silence = chunk.behind_bytes > 0, item.alarm.longest_seconds
         self.intake.take_block(item.source.name, block, chunk.place, now, silence=silence, more=more)
 

@@ -195,3 +195,28 @@ def test_the_reasons_and_the_signs_exist() -> None:
     assert set(LINES) >= set(HEAD_REASONS) | set(MESSAGE_REASONS)
     assert set(HEAD_REASONS) | set(MESSAGE_REASONS) >= BY_STRANGERS
     assert set(CONDITIONS) >= set(SIGNS)
+
+
+LATE, AHEAD, SOON = NOW - HOUR, NOW + HOUR, NOW - 10
+
+
+@pytest.mark.parametrize(
+    ("stamps", "told"),
+    [
+        ([[LATE] * 4], ""),
+        ([[LATE] * 5], "the last 5 logins were stamped 1h 0m before they were written, so none of them grants"),
+        ([[AHEAD]] * 6, "the last 6 logins were stamped 1h 0m ahead of our clock, so none of them grants"),
+        ([[LATE] * 9, [SOON]], ""),
+        ([[LATE] * 9 + [SOON]], ""),
+        ([[LATE] * 9, []], "the last 9 logins were stamped 1h 0m before they were written, so none of them grants"),
+        ([[NOW - 900] * 9], "the last 9 logins were stamped 15m 0s before they were written, so none of them grants"),
+        ([[NOW - 899] * 9, [NOW + 120] * 9], ""),
+        ([[NOW + 121] * 9], "the last 9 logins were stamped 2m 1s ahead of our clock, so none of them grants"),
+    ],
+)
+def test_logins_of_another_time_are_a_sign_until_one_is_in_time(stamps: list[list[int]], told: str) -> None:
+    alarm = listening()
+    for block in stamps:
+        hear(alarm, NOW, 200, len(block))
+        alarm.stamped(NOW, block, NOW - 900, NOW + 120)
+    assert alarm.signs(NOW + 1).get("login-times-off", "") == told

@@ -541,6 +541,29 @@ def test_a_log_that_speaks_and_tells_of_no_login_is_told_without_a_sample(world:
     assert world.status("degraded") == "", "nothing is lost yet, as far as can be told"
 
 
+@pytest.mark.parametrize(("hours", "how"), [(-1, "before they were written"), (1, "ahead of our clock")])
+def test_logins_in_another_time_zone_are_told_until_one_is_in_time(world: World, hours: int, how: str) -> None:
+    world.read(noise(NOW, 1))
+    for number in range(5):
+        assert conditions(world) == {}
+        world.now += 10
+        world.read(login(world.now + hours * HOUR, f"192.0.2.{number + 20}"))
+    evidence = conditions(world)["login-times-off"]
+    assert evidence == f"the last 5 logins were stamped 1h 0m {how}, so none of them grants"
+    assert world.status("degraded") == f"{world.log}: {evidence}"
+    assert world.status("addresses") == 0
+    world.read(login(world.now))
+    assert conditions(world) == {}
+
+
+def test_old_logins_that_are_caught_up_are_no_sign_of_another_time_zone(world: World) -> None:
+    world.watcher.close()
+    world.append(*[login(NOW - HOUR, f"192.0.2.{number}") for number in range(20, 40)])
+    world.start()
+    world.read()
+    assert conditions(world) == {}
+
+
 def test_how_long_a_log_is_usually_silent_is_kept_over_a_restart(world: World) -> None:
     world.now += 5 * HOUR
     world.read(noise(world.now, 150), login(world.now))
