@@ -37,6 +37,7 @@ COMMANDS = (
     ("recognise", "recognise", "what would the daemon make of these log lines?"),
     ("exim", "exim", "put popauthd into Debian's Exim, or take it out"),
     ("dovecot", "dovecot", "look at Dovecot's configuration"),
+    ("cluster", "cluster", "several machines as one: make the key, and how they are"),
     ("doctor", "doctor", "is all of it well? exit 1 if something failed"),
 )
 

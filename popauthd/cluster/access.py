@@ -42,12 +42,12 @@ def access(settings: ClusterConfig, owners: Collection[int] | None = None) -> Ac
     )
 
 
-def open_stream(settings: ClusterConfig) -> RedisStream:
-    """The cluster's stream, not connected yet. Raises ConfigError."""
+def open_stream(settings: ClusterConfig, owners: Collection[int] | None = None) -> RedisStream:
+    """The cluster's stream, not connected yet. Raises ConfigError; owners: as in `read_keys`."""
     must_have_client()
     from popauthd.cluster.engine import RedisStream
 
-    return RedisStream(access(settings), settings.stream)
+    return RedisStream(access(settings, owners), settings.stream)
 
 
 def check(settings: ClusterConfig, owners: Collection[int] | None = None) -> Keys:
