@@ -2,7 +2,7 @@
 
 `line` reads one line, and is the reference. `columns` gives the same verdicts for many lines at once: with one
 pattern it takes the logins, session ends and failures of the most common form; of the other lines it reads, one by
-one, only those that have a trigger in them. `block` gives the same as events, `lines` an event for each line.
+one, only those that have a trigger in them. `block` gives the same as events, `numbered` what each line says.
 `record` and `records` read records of the journal by their fields.
 
 It never raises, changes nothing but its own cache, and takes time in proportion to the bytes: every
@@ -18,22 +18,21 @@ import itertools
 import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from popauthd.formats import framing, headers, heads, journal_fields, other_heads, timestamps
+from popauthd.formats import framing, headers, heads, journal_fields, numbered, other_heads, timestamps
 from popauthd.formats.columns import Block, put_in_order
 from popauthd.formats.fast_path import Common, Taken
 from popauthd.formats.framing import Frame
 from popauthd.formats.grammars import Grammars
 from popauthd.formats.journal_fields import Fields
+from popauthd.formats.numbered import Numbered
 from popauthd.formats.options import Options, check
 from popauthd.formats.pending import Links
-from popauthd.formats.servers import dovecot
-from popauthd.model import Event, Failure, Ignored, Login, Matter, Refusal
+from popauthd.model import Event, Ignored, Login, Matter, Refusal
 from popauthd.text import safe
 
 LINE_BYTES = 65536
-_OTHER, _EMPTY = Ignored("other"), Ignored("empty")
 _PLACE = operator.itemgetter(0)
 _FEED = re.compile(rb"\n")  # which it counts in half the time of bytes.count
 
@@ -127,32 +126,12 @@ class Recogniser:
             between.sort(key=_PLACE)
         return put_in_order(count, len(taken.gaps) - 1, taken.logins, taken.ends, between)
 
-    def lines(self, block: bytes, now: int) -> Iterator[Event]:
-        """What each of whole lines says, in order, as `line` does."""
+    def numbered(self, block: bytes, now: int) -> Numbered:
+        """What each of whole lines says, as `line` does, by its number."""
         if not block or self._common is None:
-            yield from (self.line(raw, now) for raw in block.split(b"\n")[:-1])
-            return
-        taken, _lines, doubtful = self._taken(self._common, block, now, None)
-        of_match: dict[int, list[Event]] = {}
-        of_line: dict[int, Event] = {}
-        for place, start, raw in doubtful:
-            event = self.line(raw, now)
-            if start < 0:
-                of_match.setdefault(place // 2, []).append(event)
-            else:
-                of_line[start] = event
-        of_match.update(zip(taken.logins.place, ([login] for login in taken.logins.events()), strict=True))
-        of_match.update(zip(taken.ends.place, ([end] for end in taken.ends.events()), strict=True))
-        for place, told in taken.failures:
-            failed = told if isinstance(told, Failure) else None
-            of_match[place // 2] = [Ignored("failure", dovecot.NAME, failed)]
-        start = 1
-        for number, gap in enumerate(taken.gaps):
-            raws = gap.split(b"\n")[1:]
-            for raw in raws[:-1] if number == len(taken.gaps) - 1 else raws:
-                yield of_line.get(start) or (_OTHER if raw else _EMPTY)
-                start += len(raw) + 1
-            yield from of_match.get(number, ())
+            return numbered.one_by_one(self.line(raw, now) for raw in block.split(b"\n")[:-1])
+        taken, left, doubtful = self._taken(self._common, block, now, None)
+        return numbered.number(block, taken, left, [(place, at, self.line(raw, now)) for place, at, raw in doubtful])
 
     def _taken(
         self, common: Common, block: bytes, now: int, written_after: int | None

@@ -98,13 +98,15 @@ class _Users(dict[bytes, bool]):
 class Plain:
     """What is granted to each login of a column: its key and lifetime; b"" and 0 to one that is not plain.
 
-    left: the numbers of those that are not.
+    left: the numbers of those that are not. expired: those of them against which nothing is but that they have run out,
+    with their address in canonical text.
     """
 
     granted: list[bytes] = field(default_factory=list)
     lifetime_seconds: list[int] = field(default_factory=list)
     kind: list[bytes] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
+    expired: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class PlainJudge:
@@ -146,22 +148,25 @@ class PlainJudge:
                 grants = grants and address != local and (not its_site or its_site != site)
             else:
                 grants, always, lifetime = cell_of(text.decode())
-                where = text
+                address = where = text
                 grants = grants and text != local
             if (
                 grants
                 and plain[always]
-                and now - lifetime < stamp <= now
+                and stamp <= now
                 and 0 < len(user) < SHORTEST
                 and (any_name or user[:1] != _PEER)
                 and (lists is None or always or lists[user])
             ):
-                granted.append(where)
-                lifetimes.append(lifetime)
-            else:
-                granted.append(b"")
-                lifetimes.append(0)
-                left.append(number)
+                if now - lifetime < stamp:
+                    granted.append(where)
+                    lifetimes.append(lifetime)
+                    kinds.append(kind)
+                    continue
+                found.expired.append((number, address))
+            granted.append(b"")
+            lifetimes.append(0)
+            left.append(number)
             kinds.append(kind)
         return found
 

@@ -72,6 +72,7 @@ JUDGES: dict[str, tuple[str, ...]] = {
     "popauthd/formats/dovecot_wording.py": (*FORMATS, "formats/block"),
     "popauthd/formats/fast_path.py": (*FORMATS, "formats/columns", "formats/block"),
     "popauthd/formats/columns.py": ("formats/columns", "formats/fast_path", "formats/block"),
+    "popauthd/formats/numbered.py": ("formats/columns",),
     "popauthd/formats/headers.py": FORMATS,
     "popauthd/formats/timestamps.py": ("formats/timestamps", "formats/framing"),
     "popauthd/address.py": ("address", "store/relay_map"),

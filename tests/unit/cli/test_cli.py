@@ -61,7 +61,7 @@ def test_the_command_that_is_called_is_known_before_its_arguments_are(words: lis
 def test_every_command_has_its_file_and_no_file_is_without_one() -> None:
     modules = {module for _name, module, _help in COMMANDS}
     files = {path.stem for path in (ROOT / "popauthd/cli").glob("*.py")} - {"__init__", "__main__"}
-    assert modules == files - {"common", "explain", "facts", "own_addresses", "relay_nets"}
+    assert modules == files - {"common", "explain", "facts", "line_answers", "own_addresses", "relay_nets"}
 
 
 LISTED = [(["--help"], 0), (["-h"], 0), (["help"], 0), ([], 2), (["--config", "x"], 2), (["--config", "x", "help"], 0)]

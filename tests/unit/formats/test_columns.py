@@ -106,7 +106,7 @@ def test_a_block_says_what_its_lines_say_alone(reading: Options, given_text: tup
         assert refused == strict.refused
         assert heads == +strict.heads
     reader = Recogniser(reading)
-    alone = [event for block in blocks for event in reader.lines(block, NOW)]
+    alone = [event for block in blocks for event in reader.numbered(block, NOW).events()]
     assert alone == events
     assert matters(alone) == matters(events)  # with who failed, which does not count when verdicts are compared
 

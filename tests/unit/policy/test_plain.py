@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from popauthd.address import Network, canonical, keys, network
-from popauthd.model import Grant, Login
+from popauthd.model import Grant, Login, Refusal
 from popauthd.policy import plain
 from popauthd.policy.decide import decide
 from popauthd.policy.limits import Limits
@@ -64,15 +64,20 @@ def some_login(dice: random.Random) -> Login:
     )
 
 
-def judged(judge: PlainJudge, logins: list[Login]) -> list[tuple[str, int] | None]:
-    """The key and the lifetime of each login; None for one that is not plain."""
+def all_judged(judge: PlainJudge, logins: list[Login]) -> plain.Plain:
+    """What the judge says of these logins."""
     asked = [(one.protocol, one.method, one.tls, one.local_address.encode()) for one in logins]
     columns = (
         [one.at for one in logins],
         [one.address.encode() for one in logins],
         [one.user.encode() for one in logins],
     )
-    found = judge.judge(*columns, asked, NOW)
+    return judge.judge(*columns, asked, NOW)
+
+
+def judged(judge: PlainJudge, logins: list[Login]) -> list[tuple[str, int] | None]:
+    """The key and the lifetime of each login; None for one that is not plain."""
+    found = all_judged(judge, logins)
     assert found.kind == [f"{one.protocol} {one.method} {one.tls}".encode() for one in logins]
     assert found.left == [number for number, key in enumerate(found.granted) if not key]
     pairs = zip(found.granted, found.lifetime_seconds, strict=True)
@@ -110,6 +115,24 @@ def test_whatever_is_judged_plain_is_what_decide_says(first: int) -> None:
             assert found == expected or not apart(login), (seed, login)
             grants += found is not None
     assert grants > 300
+
+
+def test_a_login_that_has_run_out_is_told_apart_where_nothing_else_is_against_it() -> None:
+    told = missed = 0
+    for seed in range(100):
+        dice = random.Random(seed)
+        limits = some_limits(dice)
+        logins = [some_login(dice) for _ in range(60)]
+        verdicts = [decide(login, limits, NOW) for login in logins]
+        expired = dict(all_judged(PlainJudge(limits, kind_of), logins).expired)
+        for number, client in expired.items():
+            login = logins[number]
+            assert verdicts[number] == Refusal("expired", login.at, client.decode(), login.user, "dovecot"), login
+        said = {number for number, verdict in enumerate(verdicts) if getattr(verdict, "reason", "") == "expired"}
+        told += len(expired)
+        missed += len([n for n in said - expired.keys() if apart(logins[n]) and len(logins[n].user.encode()) <= 76])
+    assert told > 100
+    assert missed == 0
 
 
 def test_a_login_from_the_address_that_it_came_in_on_is_left_to_decide() -> None:
