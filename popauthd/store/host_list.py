@@ -63,6 +63,16 @@ def write_text(path: str, pieces: Iterable[bytes]) -> Mark:
     return written
 
 
+def leave_nobody(path: str) -> None:
+    """Empty a list that is kept no longer; nothing is made where there is none.
+
+    LIMIT: where that cannot be done, it runs out by itself, but a revocation does not reach it.
+    """
+    if os.path.lexists(path):
+        with contextlib.suppress(StoreError):
+            write(path, ())
+
+
 class HostList:
     """Keeps the list at `path`. `stale`: the list must be written. `due`: it must, and it may be written now."""
 

@@ -7,13 +7,12 @@ the books. A long host list is written by a process of its own (host_list_writer
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 from popauthd.errors import StoreBrokenError, StoreError
 from popauthd.store.books import Books, Writing
 from popauthd.store.books.published import Published
-from popauthd.store.host_list import LONG_BYTES, HostList
+from popauthd.store.host_list import LONG_BYTES, HostList, leave_nobody
 from popauthd.store.host_list_writer import Writer, WriterError
 from popauthd.store.relay_map import MapWriter
 from popauthd.store.stopped_reader import StoppedReader
@@ -44,18 +43,14 @@ class Publisher:
         return self._map.path
 
     def list_into(self, path: str) -> None:
-        """Write the host list there from now on, "" for none. One that is kept no longer is emptied.
-
-        LIMIT: where that cannot be done, it runs out by itself, but a revocation does not reach it.
-        """
+        """Write the host list there from now on, "" for none. One that is kept no longer is emptied."""
         before = self._host_list
         if path and before is None:
             self._host_list = HostList(path)
         elif before is not None and not path:
             self._host_list = None
             self._end_writer()
-            with contextlib.suppress(StoreError):
-                before.write(())
+            leave_nobody(before.path)
 
     def replace(self, published: Published) -> None:
         """Publish everything anew, when the watcher starts."""

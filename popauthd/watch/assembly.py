@@ -20,7 +20,7 @@ from popauthd.sources.file.wake import Waker
 from popauthd.sources.journal.reader import dovecot_logs_here, expected_unit, journal_here
 from popauthd.sources.journal.source import JournalSource
 from popauthd.store.books import DATABASES, SCHEMA, Books, Rules
-from popauthd.store.host_list import HostList
+from popauthd.store.host_list import HostList, leave_nobody
 from popauthd.store.publisher import Publisher
 from popauthd.store.quarantine import heal
 from popauthd.store.relay_map import MapWriter
@@ -146,6 +146,8 @@ def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[
         heal(settings.map_path, stopped=stopped),
     ]
     listed = HostList(settings.host_list_path) if settings.host_list else None
+    if listed is None:
+        leave_nobody(settings.host_list_path)
     users = user_files(settings)
     books = Books(settings.books_path, rules(settings))
     publisher = Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run)

@@ -340,15 +340,24 @@ def test_the_log_tells_of_grants_as_it_is_told_to(running: Changing) -> None:
     eventually(lambda: granted() > before, "told of again")
 
 
-def test_a_host_list_that_is_kept_no_longer_names_nobody(running: Changing) -> None:
+@pytest.mark.parametrize("anew", [False, True], ids=["reload", "restart"])
+def test_a_host_list_that_is_kept_no_longer_names_nobody(running: Changing, anew: bool) -> None:
+    def take() -> None:
+        if anew:
+            running.close()
+            running.start("run")
+            running.ready()
+        else:
+            running.reload()
+
     hosts = running.run_dir / "relay-hosts"
     running.write(login_line(A))
     eventually(lambda: hosts.read_text().startswith(A), "listed")
     running.configure("host_list = false")
-    running.reload()
+    take()
     assert hosts.read_text() == ""
     running.configure("")
-    running.reload()
+    take()
     assert hosts.read_text().startswith(A)
 
 
