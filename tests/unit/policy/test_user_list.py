@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from popauthd.errors import ConfigError
 from popauthd.policy.user_files import UserFile, UserFiles
 from popauthd.policy.user_list import LONGEST_ENTRY, UserList, parse
+from tests.support.helpers import no_descriptor_left
 from tests.support.policy import default_limits
 
 TEXT = """
@@ -176,6 +177,19 @@ def test_a_file_that_is_being_written_is_not_taken(tmp_path: Path) -> None:
             assert file.refresh() == ""
             assert file.users.holds("bob")
     assert "3 entries" in file.refresh()
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_though_it_has_not_changed_since(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("anna\n")
+    file = UserFile("users_file", str(path), Clock())
+    file.load()
+    path.write_text("anna\nbob\n")
+    with no_descriptor_left():
+        assert "Too many open files" in settled(file)
+    assert "2 entries" in file.refresh()
+    assert file.users.holds("bob")
+    assert file.trouble == ""
 
 
 def test_a_file_of_the_same_size_and_age_in_its_place_is_noticed(tmp_path: Path) -> None:
