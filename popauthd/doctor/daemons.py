@@ -117,7 +117,9 @@ def _owner(directory: str) -> Account | None:
 def sources(config: Config, status: Status) -> Verdicts:
     """Each source: readable, and moving."""
     found = status.sources
-    if not found:
+    if not found and any(one.word == "no-log-yet" for one in status.conditions):
+        yield skip("none is followed yet: told above, with the watcher's conditions")
+    elif not found:
         yield ok("no log is followed; Dovecot itself tells of logins")
     if any(source.state.behind for source in found):
         before = {source.name: source.state for source in found}
@@ -133,9 +135,9 @@ def sources(config: Config, status: Status) -> Verdicts:
 def _source(config: Config, status: Status, source: SourceStatus, before: FileStatus | JournalStatus | None) -> Verdict:
     """One source. before: how the same source was a moment ago, if any source was behind then."""
     name, last, now, state = source.name, source.last_login_at, status.now, source.state
-    if any(one.about == name for one in status.conditions):
-        return skip(f"{name}: told above, with the watcher's conditions")
     if state.status != PRESENT:
+        if any(one.about == name for one in status.conditions):
+            return skip(f"{name}: told above, with the watcher's conditions")
         advice = "does it exist, and may the watcher's user read it (groups adm, systemd-journal)? "
         return fail(f"{name}: {state.why or state.status}", advice + "See `popauthctl dovecot status`")
     if last is not None and last > now + config.future_seconds:

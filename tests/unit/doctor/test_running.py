@@ -92,6 +92,26 @@ def test_a_log_that_a_condition_tells_of_is_one_failure() -> None:
     assert [one.state for one in sources(CONFIG, STATUS)] == [FAIL]
 
 
+def test_a_condition_hides_nothing_else_that_is_wrong_with_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = FileStatus(LOG.name, "present", offset=7, behind_bytes=5000)
+    warned = replace(
+        STATUS,
+        sources=(replace(LOG, state=stuck),),
+        conditions=(Standing("some-logins-refused", LOG.name, "a second server", NOW),),
+    )
+    monkeypatch.setattr("popauthd.doctor.daemons.MOVE_SECONDS", 0)
+    monkeypatch.setattr("popauthd.doctor.daemons.ask_status", lambda _path: warned)
+    (found,) = sources(CONFIG, warned)
+    assert found.state == FAIL
+    assert "5000 bytes behind, and not moving" in found.seen
+
+
+def test_that_nothing_is_followed_yet_is_not_called_well() -> None:
+    nothing = replace(STATUS, sources=(), conditions=(Standing("no-log-yet", "", "looked for a journal", NOW),))
+    assert [one.state for one in sources(CONFIG, nothing)] == [SKIP]
+    assert [one.state for one in sources(CONFIG, replace(STATUS, sources=()))] == [OK]
+
+
 def test_a_dovecot_whose_ports_nobody_has_is_stopped(tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
