@@ -66,11 +66,11 @@ class UserFile:
             self._read_as = as_what
             return self._take(data)
         except (OSError, ValueError) as error:
-            before = self.trouble
+            told = self.trouble
             # What hinders us may be over soon, with the file as it is.
             self._read_as = () if isinstance(error, OSError) else self._seen
             self.trouble = f"{self._what}: {_words(error)}; the last good list stays in force"
-            return "" if self.trouble == before else self.trouble
+            return "" if self.trouble == told else self.trouble
 
     def _take(self, data: bytes) -> str:
         try:
