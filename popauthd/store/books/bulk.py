@@ -17,13 +17,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise, repeat
 from operator import add, itemgetter
 
-from popauthd.policy.cut_names import SHORTEST
 from popauthd.store.books.bulk_play import NEVER, Plain, Play, Row
 from popauthd.store.books.meta import Meta
 from popauthd.store.books.outbox import Outbox
 from popauthd.store.books.published import EXPIRED_AT_MOST, Published
 from popauthd.store.books.revocation_times import RevocationTimes
-from popauthd.store.books.rows import indexes_of, when
+from popauthd.store.books.rows import indexes_of, name_is_known, when
 from popauthd.store.books.rules import Rules
 from popauthd.store.books.sessions import ENDED_SECONDS, OPEN_AT_MOST, Sessions
 from popauthd.store.books.transaction import Transaction
@@ -101,8 +100,7 @@ class Bulk:
         """The addresses that have a login which a revocation may end, or may have ended."""
         if not self._transaction.count("revocations"):
             return set()
-        # The key of a session's login may hold a digest, or a name that was cut: which is not looked at closer.
-        unsure = {key for key in keys if len(key) - key.index(0) > SHORTEST}
+        unsure = {key for key in keys if not name_is_known(key)}  # a session's login may be such
         until = self._times.until(key for key in keys if key not in unsure)
         ended = {key for key, at in until.items() if key in held or ((row := rows.get(key)) and row.at <= at)}
         ended.update(key for _place, at, key, *_rest in entries if at <= until.get(key, NEVER))

@@ -11,11 +11,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from popauthd.policy.cut_names import SHORTEST
 from popauthd.store.books.login_rows import LoginRows
 from popauthd.store.books.published import Published
 from popauthd.store.books.revocation_times import RevocationTimes
-from popauthd.store.books.rows import LightRow, light_row
+from popauthd.store.books.rows import LightRow, light_row, name_is_known
 from popauthd.store.books.rules import Rules
 from popauthd.store.books.sessions import Sessions
 from popauthd.store.books.shared import SharedAddresses
@@ -126,8 +125,7 @@ class Judging:
         if not self._times.any():
             return set()
         of = {key: (one.address, at) for one in clients for key, at in one.stood}
-        # A key may hold a digest, or a name that was cut: which is not looked at closer.
-        unsure = {key for key in of if len(key) - key.index(0) > SHORTEST}
+        unsure = {key for key in of if not name_is_known(key)}
         until = self._times.until(key for key in of if key not in unsure)
         return {address for key, (address, at) in of.items() if key in unsure or at <= until.get(key, -1)}
 

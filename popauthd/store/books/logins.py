@@ -35,6 +35,7 @@ class Logins:
         self._sessions = sessions
         self._judging = Judging(rows, times, published, shared, sessions, rules)
         self._meta = meta
+        self._rules = rules
 
     def grant(self, grant: Grant, now: int | None = None) -> str:
         """Enter a grant; returns "", or the reason word if the address may not relay by it.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from popauthd.address import keys
 from popauthd.model import Grant
-from popauthd.policy.cut_names import may_be_cut
+from popauthd.policy.cut_names import SHORTEST, may_be_cut
 from popauthd.policy.user_list import lower
 from popauthd.store.books.revocation_file import USER_BYTES
 
@@ -204,6 +204,12 @@ def applying(address: str, user: str) -> list[bytes]:
     if ":" in address:
         found.append(site_revocation(address))
     return found
+
+
+def name_is_known(key: bytes) -> bool:
+    """Whether the key of a login holds the user's whole name: no digest of it, and no name that may have been cut."""
+    begin = key.index(0) + 1
+    return len(key) - begin < SHORTEST and key[begin : begin + 1] != b"\0"
 
 
 def applying_to(key: bytes) -> list[bytes]:

@@ -41,7 +41,7 @@ ADDRESSES = (
     "203.0.113.9",
     "::ffff:192.0.2.10",
 )
-USERS = ("alice", "alice", "bob", "Bob", "zoë", "x" * 77 + "...", "y" * 90, "")
+USERS = ("alice", "alice", "bob", "Bob", "zoë", "x" * 77 + "...", "y" * 90, "z" * 300, "")
 SESSIONS = ("", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "a b")
 AGOS = (-150, -60, 0, 0, 1, 5, 60, 100, 800, 899, 900, 1000, 5000, 6500)  # seconds; all but the first two are past
 PLAIN = Login(NOW, A, "alice", "imap", "PLAIN", True, "s1", "198.51.100.5", dovecot.NAME)
@@ -196,7 +196,16 @@ def test_many_at_once_come_to_the_same_as_one_by_one(
                 dice.random() < 0.1,
                 dice.choice(("", "renew", "sweep", "forget", "revoke", "set back", "lose")),
             )
-            whom = dice.choice(({"address": A}, {"user": "bob"}, {"address": "2001:db8::/64"}, {}, {"user": ALICE}))
+            whom = dice.choice(
+                (
+                    {"address": A},
+                    {"user": "bob"},
+                    {"user": "z" * 300},
+                    {"address": "2001:db8::/64"},
+                    {},
+                    {"user": ALICE},
+                )
+            )
             revocation = Revocation(now - dice.choice((0, 0, 50)), made_here=dice.random() < 0.5, **whom)
             for side in sides:
                 side.enter(blocks, allowed, now, remember=remember, killed=killed)
@@ -245,6 +254,17 @@ def test_what_is_plain_is_entered_at_once_and_nothing_that_it_has_to_do_with(
         side.begin(rules)
         side.enter([(told, True)], default_limits(), NOW, remember=False, killed=False)
     assert found == [left]
+    assert sides[0].dump() == sides[1].dump()
+
+
+def test_a_user_whose_key_is_a_digest_stays_revoked_when_his_session_ends(sides: tuple[Side, Side]) -> None:
+    user, limits = "z" * 300, default_limits()
+    for side in sides:
+        side.begin(Rules(hold_seconds=43200))
+        side.enter([([replace(PLAIN, user=user)], False)], limits, NOW, remember=False, killed=False)
+        side.between("revoke", Revocation(NOW, user=user, made_here=True), NOW)
+        side.enter([([SessionEnd(NOW + 60, "s1", "", "")], True)], limits, NOW + 60, remember=False, killed=False)
+        assert side.published == {A: None}
     assert sides[0].dump() == sides[1].dump()
 
 
