@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from popauthd.cli import steps
 from popauthd.cli.common import YELLOW, coloured, settings
@@ -16,6 +17,9 @@ from popauthd.eximsetup.commands import Exim
 from popauthd.eximsetup.process import running
 from popauthd.eximsetup.reach import hindrances
 from popauthd.eximsetup.site import Site, read
+
+if TYPE_CHECKING:
+    from popauthd.config import Config
 
 
 def _exim_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -59,8 +63,9 @@ def enable(options: argparse.Namespace) -> int:
     _needs_root("enable")
     site.check()
     change.recover(site, asked=True, dry_run=options.dry_run, say=said)
-    via = options.via or plan.via_of(read(site.acl_file)) or "socket"
-    changed = change.enable(site, via, plan.refusal(settings(options)), dry_run=options.dry_run, say=said)
+    loaded = settings(options)
+    via = chosen(options.via or plan.via_of(read(site.acl_file)) or "socket", loaded)
+    changed = change.enable(site, via, plan.refusal(loaded), dry_run=options.dry_run, say=said)
     try:
         for one in hindrances(Exim(site.exim), int(time.time())):
             said(f"WARNING: {one.text}; {one.advice}")
@@ -68,6 +73,16 @@ def enable(options: argparse.Namespace) -> int:
         said(f"WARNING: whether clients reach Exim cannot be told: {error}")
     said.end(_end(changed, options.dry_run, f"Exim asks popauthd through {plan.VIAS[via]}"))
     return 0
+
+
+def chosen(via: str, loaded: Config) -> str:
+    """One of plan.VIAS. Raises ConfigError if popauthd does not answer that way."""
+    if via == "hostlist" and not loaded.host_list:
+        raise ConfigError(
+            "host_list = false: popauthd keeps no host list, so nobody could relay; set host_list = true and "
+            "`popauthctl reload`, or choose another way, such as --via socket"
+        )
+    return via
 
 
 def disable(options: argparse.Namespace) -> int:
