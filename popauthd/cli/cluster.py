@@ -1,39 +1,50 @@
-"""cluster init and new-key: what several nodes need, made here or printed to be played word for word."""
+"""cluster: what several nodes need, made here or printed to be played word for word; and how they are."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from popauthd import CONFIGURATION
+from popauthd import CONFIGURATION, conditions
 from popauthd.accounts import Account, user_name
 from popauthd.cli import steps
-from popauthd.cli.common import settings
+from popauthd.cli.common import GREEN, RED, YELLOW, asked, coloured, settings
 from popauthd.cluster.acl import acl_rule
 from popauthd.cluster.keys import make_key, read_keys
+from popauthd.conditions import Standing
 from popauthd.config import ClusterConfig
 from popauthd.config.engine_url import read_url
+from popauthd.control_client import ask_status
 from popauthd.errors import UsageError, in_the_way
 from popauthd.installed import EXAMPLES, service_user
+from popauthd.status import ClusterStatus, to_json
+from popauthd.text import ago, safe, stamp
 
 USER = "popauthd"  # in Redis, where the URL names none
 PASSWORD_FILE = "/etc/popauthd/cluster.password"
 DROP_IN = "/etc/systemd/system/popauthd.service.d/cluster.conf"
+ALONE, DEGRADED = 1, 2  # exit codes
+SILENT_SECONDS = 30  # a node says every 10 s that it is alive
+SKEW_MS = 1000
 OTHER = "OTHER"  # stands for another node's host name
 
 
 def _cluster_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    what = steps(parser, "init|new-key")
+    what = steps(parser, "init|new-key|status")
     init_parser = what.add_parser("init", parents=[common], help="make the key, and print all that is to be done")
     init_parser.add_argument("--url", metavar="URL", help="where Redis or Valkey is, if there is no [cluster] yet")
     init_parser.set_defaults(run=init)
     key_parser = what.add_parser("new-key", parents=[common], help="print a line for the key file")
     key_parser.set_defaults(run=new_key)
+    status_parser = what.add_parser("status", parents=[common], help="the other nodes, and the way to them")
+    status_parser.add_argument("--json", action="store_true", help="one JSON object")
+    status_parser.set_defaults(run=status)
 
 
 ARGUMENTS = {"cluster": _cluster_arguments}
@@ -43,6 +54,47 @@ def new_key(_options: argparse.Namespace) -> int:
     """Print a new key, as a line of the key file. Nothing is changed."""
     print(make_key(), end="")
     return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """What the running watcher says of its cluster. Exit 0 if all is well, 1 if there is none, 2 if it is degraded."""
+    found = asked(options, ask_status)
+    standing = [one for one in found.conditions if one.word.startswith("cluster-")]
+    if options.json:
+        told = to_json(found)
+        words = [one.word for one in standing]
+        ours = [one for one in told["conditions"] if one["word"] in words]
+        print(json.dumps({"now": found.now, "cluster": told["cluster"], "conditions": ours}, indent=1))
+    elif found.cluster is None:
+        print("this machine is by itself: no [cluster] is in force")
+    else:
+        for line in _status_lines(found.cluster, standing, found.now):
+            print(line)
+    if found.cluster is None:
+        return ALONE
+    return DEGRADED if any(one.severity == conditions.DEGRADED for one in standing) else 0
+
+
+def _status_lines(cluster: ClusterStatus, standing: Sequence[Standing], now: int) -> Iterator[str]:
+    how = coloured("well", GREEN) if not standing else coloured("not well", RED)
+    yield f"node {safe(cluster.node)}: {how}"
+    for one in standing:
+        yield f"{one.severity} {one.word}, since {stamp(one.since)}: {safe(one.text, 400)}"
+        yield f"  what to do: {one.advice}"
+    for half, trouble in (("reading", cluster.reading), ("sending", cluster.sending)):
+        yield f"{half}: {safe(trouble, 400) if trouble else 'works'}"
+    yield f"read up to {safe(cluster.place) or 'nothing yet'}; gaps since the start: {cluster.gaps}"
+    yield f"waiting to be sent: {cluster.unsent}"
+    yield "other nodes:" if cluster.peers else "other nodes: none has been heard of"
+    for peer in sorted(cluster.peers, key=lambda peer: peer.node):
+        silent = now - peer.seen_at > SILENT_SECONDS
+        heard = coloured(f"silent, last heard of {ago(now - peer.seen_at)}", YELLOW) if silent else "heard of just now"
+        skew = "the engine's time" if abs(peer.skew_ms) < SKEW_MS else f"{_seconds(peer.skew_ms)} the engine's"
+        yield f"  {safe(peer.node)}: {heard}; {peer.lag_ms} ms on the way; clock: {skew}; {safe(peer.version)}"
+
+
+def _seconds(skew_ms: int) -> str:
+    return f"{abs(skew_ms) / 1000:.1f} s {'behind' if skew_ms > 0 else 'ahead of'}"
 
 
 def init(options: argparse.Namespace) -> int:

@@ -55,6 +55,9 @@ def lines(found: Status) -> Iterator[str]:
         yield f"  {', '.join(_state(source.state, found.now))}"
     for pushed in found.pushed:
         yield f"hearing {safe(pushed.name)} on {safe(pushed.where)}"
+    if found.cluster is not None:
+        peers = len(found.cluster.peers)
+        yield f"node {safe(found.cluster.node)} of a cluster, {peers} others heard of: see popauthctl cluster status"
     for note in found.notes:
         yield f"note: {safe(note, 400)}"
     yield "today:" if found.today else "today: nothing"

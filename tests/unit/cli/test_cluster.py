@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from popauthd.cli import main
 from popauthd.cluster.keys import parse_keys, read_keys
+from popauthd.conditions import Standing
+from popauthd.protocol import write_control
+from popauthd.status import ClusterStatus, PeerStatus, Status, to_json
 
 TABLE = """
 state_dir = "{0}"
@@ -76,3 +83,81 @@ def test_a_place_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Captu
     file.write_text(TABLE.format(tmp_path / "none", "redis://mq"))
     assert main(["cluster", "init", "--config", str(file)]) == 78
     assert f"{tmp_path}/none/key: cannot be made: No such file" in capsys.readouterr().err
+
+
+NOW = 1_795_467_600
+STATUS = Status(
+    version="1.0", pid=1, now=NOW, degraded="", dry_run=False, addresses=0, held=0,
+    shared=(), sources=(), pushed=(), today={}, notes=(),
+)  # fmt: skip
+PEERS = (
+    PeerStatus("mx3", NOW - 300, 12, -45_000, "0.2.0"),
+    PeerStatus("mx2", NOW - 4, 3, 20, "0.2.0"),
+    PeerStatus("mx4\x1b[0m", NOW, 3, 2500, "0.3.0"),
+)
+CLUSTER = ClusterStatus("mx1", "1795467599000-7", 12, 1, "", "timeout: 192.0.2.9:6379: no answer", PEERS)
+UNREACHABLE = Standing("cluster-unreachable", "redis://mq", "no answer", NOW - 60)
+SKEW = Standing("cluster-clock-skew", "mx3", "45 s", NOW - 60)
+MISSING = Standing("log-missing", "/log", "gone", NOW - 60)
+
+
+def told(directory: Path, status: Status, *words: str) -> int:
+    """What `cluster status` ends with, where the watcher says this of itself."""
+    (directory / "popauthd.toml").write_text(f'run_dir = "{directory}"')
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / "control.sock"))
+        listener.listen()
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(write_control(to_json(status)))
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        code = main(["cluster", "status", "--config", str(directory / "popauthd.toml"), *words])
+        answering.join()
+    (directory / "control.sock").unlink()
+    return code
+
+
+def test_a_machine_by_itself_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(tmp_path, STATUS) == 1
+    assert capsys.readouterr().out == "this machine is by itself: no [cluster] is in force\n"
+
+
+def test_the_nodes_and_the_way_to_them_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(tmp_path, replace(STATUS, cluster=CLUSTER, conditions=(UNREACHABLE, SKEW, MISSING))) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "node mx1: not well"
+    assert [line.partition(",")[0] for line in lines if " cluster-" in line or "log-" in line] == [
+        "degraded cluster-unreachable",
+        "warning cluster-clock-skew",
+    ]
+    assert lines[5:] == [
+        "reading: works",
+        "sending: timeout: 192.0.2.9:6379: no answer",
+        "read up to 1795467599000-7; gaps since the start: 1",
+        "waiting to be sent: 12",
+        "other nodes:",
+        "  mx2: heard of just now; 3 ms on the way; clock: the engine's time; 0.2.0",
+        "  mx3: silent, last heard of 5m 0s ago; 12 ms on the way; clock: 45.0 s ahead of the engine's; 0.2.0",
+        "  mx4\\x1b[0m: heard of just now; 3 ms on the way; clock: 2.5 s behind the engine's; 0.3.0",
+    ]
+
+
+def test_a_node_that_is_well_or_only_warns_ends_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    well = replace(CLUSTER, sending="", place="", peers=())
+    assert told(tmp_path, replace(STATUS, cluster=well)) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "node mx1: well"
+    assert told(tmp_path, replace(STATUS, cluster=well, conditions=(SKEW, MISSING))) == 0
+    said = capsys.readouterr().out
+    assert "read up to nothing yet" in said
+    assert "other nodes: none has been heard of" in said
+
+
+def test_json_has_the_cluster_and_its_conditions_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(tmp_path, replace(STATUS, cluster=CLUSTER, conditions=(SKEW, MISSING)), "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [said["now"], said["cluster"]["unsent"], said["cluster"]["peers"][1]["node"]] == [NOW, 12, "mx2"]
+    assert [one["word"] for one in said["conditions"]] == ["cluster-clock-skew"]
