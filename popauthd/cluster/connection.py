@@ -9,7 +9,6 @@ LIMIT: the system looks up a host's name without a time-out of ours. Who sends a
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,6 +140,8 @@ def _of_version(connection: Any, protocol: int) -> dict[str, Any]:
 
     None of them tells the server of itself by CLIENT SETINFO, which Redis 7.0 does not know and an ACL need not allow.
     """
+    import inspect  # slow to load, and this is only called where there is a cluster
+
     known = inspect.signature(getattr(connection, "AbstractConnection", connection.Connection).__init__).parameters
     wanted: dict[str, Any] = {"protocol": protocol}
     wanted |= {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
