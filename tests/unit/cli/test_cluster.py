@@ -101,8 +101,8 @@ SKEW = Standing("cluster-clock-skew", "mx3", "45 s", NOW - 60)
 MISSING = Standing("log-missing", "/log", "gone", NOW - 60)
 
 
-def told(directory: Path, status: Status, *words: str) -> int:
-    """What `cluster status` ends with, where the watcher says this of itself."""
+def told(directory: Path, status: Status, *words: str, command: tuple[str, ...] = ("cluster", "status")) -> int:
+    """What `cluster status` ends with, or another command, where the watcher says this of itself."""
     (directory / "popauthd.toml").write_text(f'run_dir = "{directory}"')
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(directory / "control.sock"))
@@ -115,7 +115,7 @@ def told(directory: Path, status: Status, *words: str) -> int:
 
         answering = threading.Thread(target=answer)
         answering.start()
-        code = main(["cluster", "status", "--config", str(directory / "popauthd.toml"), *words])
+        code = main([*command, "--config", str(directory / "popauthd.toml"), *words])
         answering.join()
     (directory / "control.sock").unlink()
     return code
@@ -161,3 +161,10 @@ def test_json_has_the_cluster_and_its_conditions_alone(tmp_path: Path, capsys: p
     said = json.loads(capsys.readouterr().out)
     assert [said["now"], said["cluster"]["unsent"], said["cluster"]["peers"][1]["node"]] == [NOW, 12, "mx2"]
     assert [one["word"] for one in said["conditions"]] == ["cluster-clock-skew"]
+
+
+def test_the_status_of_the_watcher_names_the_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(tmp_path, replace(STATUS, cluster=CLUSTER), command=("status",)) == 0
+    assert "node mx1 of a cluster, 3 others heard of: see popauthctl cluster status" in capsys.readouterr().out
+    assert told(tmp_path, STATUS, command=("status",)) == 0
+    assert "cluster" not in capsys.readouterr().out
