@@ -33,9 +33,9 @@ tls-auth-clients no
 """
 CERTIFICATES = """
 curve='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
-openssl req -x509 $curve -keyout ca.key -out ca.crt -days 2 -subj /CN=ca
+openssl req -x509 $curve -keyout ca.key -out ca.crt -days 2 -subj /CN=ca -addext keyUsage=critical,keyCertSign
 openssl req $curve -keyout server.key -out server.csr -subj /CN=localhost
-printf 'subjectAltName=DNS:localhost' >names
+printf 'subjectAltName=DNS:localhost\\nauthorityKeyIdentifier=keyid\\n' >names
 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -days 2 -extfile names -out server.crt
 """
 SENTINEL = """
