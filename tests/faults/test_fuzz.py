@@ -227,7 +227,7 @@ CONFIGURATION = [
     'lifetime = "20m"\nnever = ["10.0.0.0/8", "2001:db8::/32"]\n[[source]]\npath = "/var/log/a"\nframing = "syslog"',
     'lifetime_by_network = { "10.0.0.0/8" = "1h", "2001:db8::/32" = 60 }\nprotocols = ["imap"]\nshared_users = 5\n',
     '[[source]]\ntype = "journal"\n[[source]]\npath = "/var/log/dovecot.log"\nhostnames = ["mx1"]\nrip_last = true\n',
-    '[cluster]\nurl = "redis+sentinel://node%20a@s1:26379,[2001:db8::1]/main?db=2"\nnode = "mx1"\nkey_file = "/etc/key"\n',
+    '[cluster]\nurl = "redis+sentinel://node%20a@s1:26379,[2001:db8::1]/main?db=2"\nnode = "mx1"\n',
 ]
 
 
