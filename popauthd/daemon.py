@@ -117,6 +117,8 @@ def watch(given: str | None, loaded: config.Loaded, parent: int) -> None:
             selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
             watcher = build(settings, sources, signals.stopped)
             stack.callback(watcher.close)
+            if watcher.cluster is not None:
+                watcher.cluster.listen(selector)
             watcher.start()
             waker = build_waker(sources, signals.wake)
             stack.callback(waker.stop)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from popauthd import address
-from popauthd.config import Config, SourceConfig
+from popauthd.cluster import access
+from popauthd.cluster.keys import Keys
+from popauthd.cluster.pseudonym import Pseudonyms
+from popauthd.cluster.traffic import Sender
+from popauthd.config import ClusterConfig, Config, SourceConfig
 from popauthd.config.limits import limits
 from popauthd.errors import ConfigError
 from popauthd.formats.journal_fields import UNIT
 from popauthd.formats.options import Options
 from popauthd.formats.recogniser import Recogniser
+from popauthd.policy.limits import Limits, longest_lifetime
 from popauthd.policy.user_files import UserFiles
 from popauthd.sources.file.source import LogFile
 from popauthd.sources.file.wake import Waker
@@ -25,6 +32,8 @@ from popauthd.store.publisher import Publisher
 from popauthd.store.quarantine import heal
 from popauthd.store.relay_map import MapWriter
 from popauthd.watch.clock_steps import ClockSteps
+from popauthd.watch.cluster import Member
+from popauthd.watch.cluster_link import ClusterLink
 from popauthd.watch.doveadm_who import Who
 from popauthd.watch.housekeeping import Housekeeping
 from popauthd.watch.ledger import Ledger
@@ -33,6 +42,7 @@ from popauthd.watch.lost_sessions import LostSessions
 from popauthd.watch.notes import Notes
 from popauthd.watch.watcher import Followed, Watcher
 
+KEPT_SECONDS = 3600  # how long an entry of the cluster's stream is kept at least
 # Dovecot's own file first: no local user can write into it, as anyone can into syslog.
 USUAL_LOGS = (
     "/var/log/dovecot-info.log",
@@ -119,21 +129,27 @@ def _follow(source: SourceConfig) -> Followed:
     return Followed(LogFile(source.path, reader.stamp), reader)
 
 
-def user_files(settings: Config) -> UserFiles:
-    """The lists of users. Raises ConfigError if one cannot be used."""
-    files = UserFiles(settings.users_file, settings.deny_users)
+def user_files(settings: Config, names: Pseudonyms | None = None) -> UserFiles:
+    """The lists of users. Raises ConfigError if one cannot be used. names: those of users in the cluster."""
+    known_as = {} if names is None else {"known_as": names.of_entry}
+    files = UserFiles(settings.users_file, settings.deny_users, **known_as)
     files.load()
     return files
 
 
-def rules(settings: Config) -> Rules:
-    """What the books must know of the configuration."""
+def rules(settings: Config, names: Pseudonyms | None = None) -> Rules:
+    """What the books must know of the configuration. names: those of users in the cluster."""
 
     def spared(key: str) -> bool:
         client = address.parse(key.partition("/")[0])
         return client is not None and address.inside(client, settings.always)
 
-    return Rules(settings.shared_users, spared, settings.hold_at_most_seconds if settings.hold_sessions else 0)
+    alone = Rules(settings.shared_users, spared, settings.hold_at_most_seconds if settings.hold_sessions else 0)
+    return alone if names is None else replace(alone, pseudonyms=names.of, replicate=not settings.dry_run)
+
+
+def _limits(settings: Config) -> Limits:
+    return replace(limits(settings), peer_names=settings.cluster is not None)
 
 
 def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[], bool]) -> Watcher:
@@ -148,8 +164,10 @@ def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[
     listed = HostList(settings.host_list_path) if settings.host_list else None
     if listed is None:
         leave_nobody(settings.host_list_path)
-    users = user_files(settings)
-    books = Books(settings.books_path, rules(settings))
+    keys = None if settings.cluster is None else access.check(settings.cluster)
+    names = None if keys is None else Pseudonyms(keys)
+    users = user_files(settings, names)
+    books = Books(settings.books_path, rules(settings, names))
     publisher = Publisher(MapWriter(settings.map_path), listed, dry_run=settings.dry_run)
     ledger = Ledger(books, publisher)
     damaged = [note for note in healed if note]
@@ -157,7 +175,7 @@ def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[
     housekeeping = Housekeeping(
         ledger,
         ClockSteps(ledger),
-        LimitsInForce(ledger, limits(settings), notes, users),
+        LimitsInForce(ledger, _limits(settings), notes, users),
         notes,
         history_seconds=settings.history_seconds,
         lost_sessions=_lost_sessions(settings),
@@ -165,7 +183,18 @@ def build(settings: Config, sources: Sequence[SourceConfig], stopped: Callable[[
     followed = [_follow(source) for source in sources]
     watcher = Watcher(ledger, housekeeping, followed, pushed=settings.pushed, damaged="; ".join(damaged))
     watcher.intake.grant_log.how = settings.log_grants
+    watcher.logs_named = bool(settings.sources)
+    if settings.cluster is not None and keys is not None:
+        watcher.cluster = _cluster(watcher, settings, settings.cluster, keys)
     return watcher
+
+
+def _cluster(watcher: Watcher, settings: Config, table: ClusterConfig, keys: Keys) -> ClusterLink:
+    """This node's part in the cluster."""
+    keep_seconds = max(KEPT_SECONDS, 2 * longest_lifetime(limits(settings)))
+    me = Sender(access.node_name(table), os.urandom(8).hex(), table.stream, keys, keep_seconds)
+    member = Member(me.node, me.run, watcher.ledger, watcher.intake, watcher.health)
+    return ClusterLink(member, table, me, Pseudonyms(keys))
 
 
 def rebuild(
@@ -176,14 +205,15 @@ def rebuild(
     Raises ConfigError or StoreError; the watcher then goes on as before.
     """
     housekeeping, ledger, now = watcher.housekeeping, watcher.ledger, watcher.now()
-    users = user_files(settings)
+    names = None if watcher.cluster is None else watcher.cluster.names
+    users = user_files(settings, names)
     followed_now = dict(zip(before, watcher.followed, strict=True))
     followed = [followed_now.get(source) or _follow(source) for source in sources]
     housekeeping.tend_clock(now)
     housekeeping.limits.tend(now, housekeeping.settle)
     watcher.intake.enter_waiting(now)  # what was read and is not entered would be lost with its reader
-    in_force = LimitsInForce(ledger, limits(settings), housekeeping.notes, users)
-    with ledger.going_by(rules(settings), dry_run=settings.dry_run) as writing:
+    in_force = LimitsInForce(ledger, _limits(settings), housekeeping.notes, users)
+    with ledger.going_by(rules(settings, names), dry_run=settings.dry_run) as writing:
         in_force.start(writing, now)
         if not settings.hold_sessions:
             writing.sessions.forget_all()
@@ -196,6 +226,7 @@ def rebuild(
     housekeeping.go_by(in_force, settings.history_seconds, lost_sessions)
     ledger.list_into(settings.host_list_path if settings.host_list else "")
     watcher.intake.grant_log.how = settings.log_grants
+    watcher.logs_named = bool(settings.sources)
     watcher.intake.heed(many_ways=settings.pushed or len(followed) > 1)
     watcher.follow(followed, places, silences)
 

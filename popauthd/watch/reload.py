@@ -117,13 +117,14 @@ class Reloading:
                 self._take(settings)
                 log.info("%s", self.watching)
                 nothing = False
-        if nothing:
+        if nothing and settings.cluster is None:  # a node that relays alone has no log
             health.holds("no-log-yet", "", f"looked for a journal and for {', '.join(USUAL_LOGS)}", now)
         else:
             health.over("no-log-yet")
         if group_id(settings.group) is None:
             self._group_is_missing = True
-            health.holds("no-group-yet", settings.group, "there is no such group", now)
+            if settings.cluster is None:  # a node of logins alone has no Exim
+                health.holds("no-group-yet", settings.group, "there is no such group", now)
         elif self._group_is_missing:
             hand_over(settings)
             self._group_is_missing = False

