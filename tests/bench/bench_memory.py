@@ -10,14 +10,11 @@ the books. `growth` is what the watcher gained since the first third of the time
 from __future__ import annotations
 
 import multiprocessing
-import tempfile
 import time
-from pathlib import Path
 
-from tests.bench.bench_sustained import IN_MEMORY, opened, running, write
+from tests.bench.bench_sustained import installed, opened, write
 from tests.bench.table import Row, arguments, show
 from tests.bench.usage import anonymous_kib
-from tests.support.daemons import Installation
 
 
 def main() -> None:
@@ -28,30 +25,25 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=30.0, help="seconds")
     options = parser.parse_args()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=IN_MEMORY) as run_dir:
-        installation = Installation(Path(name), "hold_sessions = true", Path(run_dir))
-        try:
-            watcher = running(installation)
-            responder = installation.processes[-1].pid
-            mine, theirs = multiprocessing.Pipe(duplex=False)
-            given = (options.rate, 60 * options.minutes, str(installation.log), 0, theirs, opened)
-            writer = multiprocessing.Process(target=write, args=given)
-            began = time.monotonic()
-            writer.start()
-            while writer.is_alive():
-                writer.join(options.every)
-                while mine.poll():  # nobody looks for the logins
-                    mine.recv()
-                rows.append(
-                    {
-                        "seconds": round(time.monotonic() - began, 1),
-                        "watcher MiB": round(anonymous_kib(watcher) / 1024, 1),
-                        "responder MiB": round(anonymous_kib(responder) / 1024, 1),
-                        "books MiB": round((Path(name) / "state/books.mdb").stat().st_size / (1 << 20), 1),
-                    }
-                )
-        finally:
-            installation.close()
+    with installed() as (installation, watcher):
+        responder = installation.processes[-1].pid
+        mine, theirs = multiprocessing.Pipe(duplex=False)
+        given = (options.rate, 60 * options.minutes, str(installation.log), 0, theirs, opened)
+        writer = multiprocessing.Process(target=write, args=given)
+        began = time.monotonic()
+        writer.start()
+        while writer.is_alive():
+            writer.join(options.every)
+            while mine.poll():  # nobody looks for the logins
+                mine.recv()
+            rows.append(
+                {
+                    "seconds": round(time.monotonic() - began, 1),
+                    "watcher MiB": round(anonymous_kib(watcher) / 1024, 1),
+                    "responder MiB": round(anonymous_kib(responder) / 1024, 1),
+                    "books MiB": round((installation.directory / "state/books.mdb").stat().st_size / (1 << 20), 1),
+                }
+            )
     show("memory", rows, options, rate=options.rate, minutes=options.minutes)
     held = [float(row["watcher MiB"]) for row in rows]
     print(f"most: {max(held)} MiB; growth: {held[-1] - held[len(held) // 3]:+.1f} MiB")

@@ -12,13 +12,14 @@ writer's own processor time a login: it does nothing but make and write two line
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -131,12 +132,24 @@ def cuts(seconds: Iterable[float]) -> list[float]:
     return statistics.quantiles([1000 * one for one in seconds], n=100, method="inclusive")
 
 
-def running(installation: Installation) -> int:
-    """Start watcher and responder; the watcher's process."""
-    watcher = installation.start("watch").pid
-    installation.start("respond")
-    installation.ready()
-    return watcher
+@contextlib.contextmanager
+def installed(settings: Callable[[Path], str] | None = None) -> Iterator[tuple[Installation, int]]:
+    """Watcher and responder at work, with held sessions and run_dir in memory; and the watcher's process.
+
+    settings: gives more of the configuration, for the directory that all lies in.
+    """
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=IN_MEMORY) as run_dir:
+        directory = Path(name)
+        installation = Installation(
+            directory, "hold_sessions = true\n" + (settings(directory) if settings else ""), Path(run_dir)
+        )
+        try:
+            watcher = installation.start("watch").pid
+            installation.start("respond")
+            installation.ready()
+            yield installation, watcher
+        finally:
+            installation.close()
 
 
 def kept(row: Row) -> bool:
@@ -153,37 +166,32 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=100_000)
     options = parser.parse_args()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=IN_MEMORY) as run_dir:
-        installation = Installation(Path(name), "hold_sessions = true", Path(run_dir))
-        try:
-            watcher = running(installation)
-            reader = MapReader(f"{installation.run_dir}/relay.mdb")
-            rate = float(options.first)
-            while rate <= options.most and (not rows or kept(rows[-1])):
-                mine, theirs = multiprocessing.Pipe(duplex=False)
-                writer = multiprocessing.Process(
-                    target=write, args=(round(rate), options.seconds, str(installation.log), len(rows), theirs, opened)
-                )
-                before = cpu_seconds(watcher)
-                writer.start()
-                found, written, own = looked_for(reader, mine)
-                writer.join()
-                percentiles = cuts(one.took for one in found.values())
-                rows.append(
-                    {
-                        "logins/s": round(rate),
-                        "written/s": round(written / options.seconds),
-                        "p50 ms": round(percentiles[49], 2),
-                        "p99 ms": round(percentiles[98], 2),
-                        "watcher, CPU us a login": round((cpu_seconds(watcher) - before) / written * 1e6, 1),
-                        "writer (yardstick)": round(own / written * 1e6, 1),
-                        "anonymous MiB": round(anonymous_kib(watcher) / 1024, 1),
-                    }
-                )
-                rate *= options.factor
-            reader.close()
-        finally:
-            installation.close()
+    with installed() as (installation, watcher):
+        reader = MapReader(f"{installation.run_dir}/relay.mdb")
+        rate = float(options.first)
+        while rate <= options.most and (not rows or kept(rows[-1])):
+            mine, theirs = multiprocessing.Pipe(duplex=False)
+            writer = multiprocessing.Process(
+                target=write, args=(round(rate), options.seconds, str(installation.log), len(rows), theirs, opened)
+            )
+            before = cpu_seconds(watcher)
+            writer.start()
+            found, written, own = looked_for(reader, mine)
+            writer.join()
+            percentiles = cuts(one.took for one in found.values())
+            rows.append(
+                {
+                    "logins/s": round(rate),
+                    "written/s": round(written / options.seconds),
+                    "p50 ms": round(percentiles[49], 2),
+                    "p99 ms": round(percentiles[98], 2),
+                    "watcher, CPU us a login": round((cpu_seconds(watcher) - before) / written * 1e6, 1),
+                    "writer (yardstick)": round(own / written * 1e6, 1),
+                    "anonymous MiB": round(anonymous_kib(watcher) / 1024, 1),
+                }
+            )
+            rate *= options.factor
+        reader.close()
     sustained = max((int(row["logins/s"]) for row in rows if kept(row)), default=0)
     show("sustained", rows, options, seconds=options.seconds, sustained=sustained)
     print(f"sustained with p99 within {LIMIT * 1000:.0f} ms: {sustained} logins/s")

@@ -18,7 +18,6 @@ import os
 import re
 import select
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -26,14 +25,14 @@ from pathlib import Path
 
 from popauthd.sources.journal.reader import library
 from popauthd.store.relay_map import MapReader
-from tests.bench.bench_sustained import IN_MEMORY, cuts, looked_for, opened, running, write
+from tests.bench.bench_sustained import cuts, installed, looked_for, opened, write
 from tests.bench.table import Row, arguments, show
 from tests.bench.usage import cpu_seconds
-from tests.support.daemons import Installation
 from tests.support.helpers import eventually
 from tests.support.journals import REMOTE, record
 
 RATES = (0, 1, 1000, 5000)
+JOURNAL = "journal/remote.journal"
 LOOKED_FOR = re.compile(rb"rip=(100\.[0-9.]+)")
 IN_MODIFY = 2  # inotify(7)
 HEARD_SECONDS = 0.1  # how often the yardstick looks whether it is over
@@ -147,6 +146,15 @@ def measure(watcher: int, reader: MapReader, source: str, path: str, rate: int, 
     }
 
 
+def in_journal(directory: Path) -> str:
+    """The source that is a journal, which is there when this returns."""
+    journal = directory / JOURNAL
+    journal.parent.mkdir()
+    to_journal(str(journal))(b"Nov 23 21:00:00 imap-login: Info: begins\n")
+    eventually(journal.exists, "a journal file")
+    return f'[[source]]\ntype = "journal"\npath = "{journal.parent}"\n'
+
+
 def main() -> None:
     """Measure and print."""
     parser = arguments(__doc__)
@@ -156,23 +164,12 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[Row] = []
     for source in options.source or SOURCES:
-        with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=IN_MEMORY) as run_dir:
-            journal = Path(name, "journal/remote.journal")
-            settings = f'[[source]]\ntype = "journal"\npath = "{journal.parent}"\n' if source == "journal" else ""
-            if settings:
-                journal.parent.mkdir()
-                to_journal(str(journal))(b"Nov 23 21:00:00 imap-login: Info: begins\n")
-                eventually(journal.exists, "a journal file")
-            installation = Installation(Path(name), f"hold_sessions = true\n{settings}", Path(run_dir))
-            try:
-                watcher = running(installation)
-                reader = MapReader(f"{installation.run_dir}/relay.mdb")
-                path = str(journal if settings else installation.log)
-                for run, rate in enumerate(options.rate or RATES):
-                    rows.append(measure(watcher, reader, source, path, rate, options.seconds, run))
-                reader.close()
-            finally:
-                installation.close()
+        with installed(in_journal if source == "journal" else None) as (installation, watcher):
+            reader = MapReader(f"{installation.run_dir}/relay.mdb")
+            path = str(installation.directory / JOURNAL if source == "journal" else installation.log)
+            for run, rate in enumerate(options.rate or RATES):
+                rows.append(measure(watcher, reader, source, path, rate, options.seconds, run))
+            reader.close()
     show("visible", rows, options, seconds=options.seconds)
 
 
