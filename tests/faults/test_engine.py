@@ -14,41 +14,17 @@ from pathlib import Path
 import pytest
 
 from popauthd.cluster.acl import acl_rule
-from popauthd.cluster.connection import Timeouts, Tls
-from popauthd.cluster.engine import AT_ONCE, RedisStream
-from popauthd.cluster.primary import Access
+from popauthd.cluster.connection import Tls
+from popauthd.cluster.engine import AT_ONCE
 from popauthd.cluster.stream import BEGIN, WORDS, EngineError, Info, id_ms
-from popauthd.config.engine_url import read_url
 from tests.servers.place import Place, free_port, wait_for
-from tests.servers.redis import ENGINES, STREAM, Deaf, Redis, Sentinel
+from tests.servers.redis import ENGINES, STREAM, Deaf, Redis
+from tests.support.engines import LONG_AGO, ONE, PATIENT, SHORT, fails, fails_with_time, of, stream
 
 # redis-py 4.3.4 leaves the socket of a TLS handshake that failed to Python, which closes it.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
-SHORT = Timeouts(connect=0.3, command=0.3, sentinel=0.3)  # for a server that will never answer
-PATIENT = Timeouts(connect=60, command=60, sentinel=1.5)  # for one that will, however loaded the machine is
-ONE = {b"k": b"login", b"a": b"192.0.2.7"}
 BYTES = {b"k": bytes(range(256)), b"": b"", b"two words": b"\r\n"}
-LONG_AGO = 0
-
-
-def stream(url: str, timeouts: Timeouts = PATIENT, password: str = "", tls: Tls | None = None) -> RedisStream:
-    return RedisStream(Access(read_url(url), password, tls=tls or Tls(), timeouts=timeouts), STREAM)
-
-
-def of(redis: Redis, timeouts: Timeouts = PATIENT, password: str = "", user: str = "") -> RedisStream:
-    at = f"{user}@" if user else ""
-    return stream(f"redis://{at}127.0.0.1:{redis.port}", timeouts, password)
-
-
-def fails(engine: RedisStream, word: str) -> bool:
-    """Whether appending fails with this word, and with an explanation."""
-    try:
-        engine.append([ONE], LONG_AGO)
-    except EngineError as error:
-        assert (error.word, bool(error.text)) == (word, True), error
-        return True
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -179,16 +155,6 @@ def test_a_server_that_hangs_is_a_timeout_for_each_call_and_goes_on_afterwards(o
             assert caught.value.word == "timeout"
         own.resume()
         assert patient.append([ONE], LONG_AGO)
-
-
-def fails_with_time(engine: RedisStream) -> bool:
-    """Whether a server that answers is too slow just now, as the machine is loaded."""
-    try:
-        engine.time_ms()
-    except EngineError as error:
-        assert error.word == "timeout"
-        return True
-    return False
 
 
 def test_a_server_that_dies_is_lost_then_refused_and_then_itself_again(own: Redis) -> None:
@@ -352,71 +318,6 @@ def test_a_replica_takes_nothing_and_a_demoted_primary_is_left_by_readers_too(pl
     assert fails(writer, "readonly")
     other.ask("REPLICAOF", "NO", "ONE")
     assert writer.append([ONE], LONG_AGO)
-
-
-def sentinels(*ports: int) -> str:
-    return "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in ports) + "/mymaster"
-
-
-def test_after_a_real_failover_the_new_primary_is_found_and_has_what_was_appended() -> None:
-    with Place() as place:
-        old, new = Redis(place, "old"), Redis(place, "new")
-        new.follow(old)
-        watching = [Sentinel(place, f"sentinel{number}", old, quorum=2) for number in range(3)]
-        wait_for(lambda: all(one.is_ready(others=2) for one in watching), "the Sentinels to know each other")
-        url = sentinels(*(one.port for one in watching))
-        with closing(stream(url)) as engine, closing(stream(url, SHORT)) as hurried:
-            (sent,) = engine.append([ONE], LONG_AGO)
-            assert engine.where == f"127.0.0.1:{old.port}"
-            wait_for(lambda: not fails_with_time(hurried), "the old primary to answer")
-            wait_for(lambda: sent in new.ask("XINFO", "STREAM", STREAM), "the entry to reach the replica")
-            old.hang()
-            assert fails(hurried, "timeout")
-            wait_for(lambda: all(one.named() == new.port for one in watching), "the failover")
-            engine.close()
-            (later,) = engine.append([ONE], LONG_AGO)
-            assert engine.where == f"127.0.0.1:{new.port}"
-            assert [entry[0] for entry in engine.read(BEGIN, 10, 0)] == [sent, later]
-            old.resume()
-            assert [entry[0] for entry in hurried_or_later(hurried)] == [sent, later]
-
-
-def hurried_or_later(engine: RedisStream) -> list[tuple[str, dict[bytes, bytes]]]:
-    """What is read as soon as the machine lets a server answer in time."""
-    found: list[tuple[str, dict[bytes, bytes]]] = []
-
-    def read() -> bool:
-        try:
-            found.extend(engine.read(BEGIN, 10, 0))
-        except EngineError:
-            return False
-        return True
-
-    wait_for(read, "the new primary to be read")
-    return found
-
-
-def test_a_sentinel_that_still_names_the_old_primary_or_hangs_leads_to_the_new_one(place: Place, redis: Redis) -> None:
-    old = Redis(place, "named-still")
-    behind = [Sentinel(place, f"behind{number}", old) for number in range(2)]
-    old.follow(redis)
-    knowing = Sentinel(place, "knowing", redis)
-    assert [one.named() for one in behind] == [old.port] * 2
-    assert fails(stream(sentinels(*(one.port for one in behind))), "readonly")
-    with Deaf() as deaf, closing(stream(sentinels(deaf.port, *(one.port for one in behind), knowing.port))) as engine:
-        assert engine.append([ONE], LONG_AGO)
-        assert engine.where == f"127.0.0.1:{redis.port}"
-
-
-def test_when_no_sentinel_helps_the_reason_of_each_is_told(place: Place, redis: Redis) -> None:
-    strange = Sentinel(place, "strange", redis)
-    nothing = free_port()
-    url = sentinels(nothing, strange.port).replace("mymaster", "othername")
-    with pytest.raises(EngineError) as caught:
-        stream(url).time_ms()
-    assert caught.value.word == "refused"
-    assert f"127.0.0.1:{nothing}" in caught.value.text
-    assert "does not know othername" in caught.value.text
 
 
 def test_every_word_has_a_meaning_and_is_tried_here() -> None:
