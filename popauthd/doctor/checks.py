@@ -44,7 +44,7 @@ def examine(config_path: str | None, paths: Paths) -> Generator[Result, None, No
         yield from make("dovecot", lambda: dovecot.dovecot(config.value, paths.doveconf, status.learned), config)
         master = yield from learn("dovecot-running", lambda: running.dovecot_runs(config.value, paths.doveconf), config)
         yield from make("push", lambda: push.push(config.value), status)
-        installed = yield from make("exim", lambda: exim.installed(mta))
+        installed = yield from make("exim", lambda: exim.installed(mta, config.learned))
         daemon = yield from learn("exim-running", lambda: running_exim.runs(mta), installed)
         yield from make("exim-listens", lambda: running_exim.listens(daemon.value), daemon)
         yield from make("exim-routes", lambda: running_exim.routes(mta), installed)

@@ -120,7 +120,8 @@ def sources(config: Config, status: Status) -> Verdicts:
     if not found and any(one.word == "no-log-yet" for one in status.conditions):
         yield skip("none is followed yet: told above, with the watcher's conditions")
     elif not found:
-        yield ok("no log is followed; Dovecot itself tells of logins")
+        who = "Dovecot itself tells" if config.pushed else "other nodes of the cluster tell"
+        yield ok(f"no log is followed; {who} of logins")
     if any(source.state.behind for source in found):
         before = {source.name: source.state for source in found}
         time.sleep(MOVE_SECONDS)

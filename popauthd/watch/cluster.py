@@ -57,6 +57,7 @@ class Member:
         self._asked = False
         self._healing = False
         self._gaps = 0
+        self._dry = ledger.dry_run
         self._troubles: dict[str, tuple[str, str, int]] = {}  # half -> word, text, since
 
     def start(self, writing: Writing, now: int) -> None:
@@ -157,6 +158,9 @@ class Member:
             with self._ledger.change() as writing:
                 writing.outbox.sent(self._told)
             self._told.clear()
+        if self._dry and not self._ledger.dry_run:  # what came meanwhile is in no outbox
+            self._again.ask(now)
+        self._dry = self._ledger.dry_run
         self._seen.tend(now)
         full = next((text for word, text, _since in self._troubles.values() if word == FULL), "")
         away = [one for one in self._troubles.values() if one[0] != FULL]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from popauthd import config
+from popauthd.config import ClusterConfig, Config
 from popauthd.doctor.checks import Paths
-from popauthd.doctor.exim import places, way_of
+from popauthd.doctor.exim import installed, places, way_of
+from popauthd.doctor.verdicts import FAIL, SKIP
+from popauthd.eximsetup.commands import Exim
 from tests.support.helpers import ROOT
 
 RECIPES = {
@@ -16,6 +20,15 @@ RECIPES = {
     "readlookup": Paths().readlookup,
     "hostlist": "/run/popauthd/relay-hosts",
 }
+
+
+@pytest.mark.parametrize(("cluster", "state"), [(None, FAIL), (ClusterConfig(), SKIP)], ids=["alone", "a node"])
+def test_a_machine_without_exim_is_a_fault_unless_other_nodes_relay(
+    cluster: ClusterConfig | None, state: str, tmp_path: Path
+) -> None:
+    exim = Exim(str(tmp_path / "exim4"))
+    (verdict,) = installed(exim, Config(cluster=cluster))
+    assert verdict.state == state
 
 
 @pytest.mark.parametrize("way", RECIPES)
