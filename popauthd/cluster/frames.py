@@ -1,7 +1,8 @@
 """What the watcher and its link write to each other: a line of JSON for each thing said. Pure.
 
 Watcher to link: `begin` (how to reach the engine, who we are, from where to read), `send` (events), `took` (what was
-heard is entered). Link to watcher: `sent`, `heard` (Incoming), `state` (what an EngineError of a half said).
+heard is entered). Link to watcher: `sent`, `heard` (Incoming), `state` (what an EngineError of a half said),
+`fault` (why there can be no link).
 """
 
 from __future__ import annotations

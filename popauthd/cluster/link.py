@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from popauthd.cluster.access import open_stream
 from popauthd.cluster.events import PeerEvent
@@ -28,6 +28,7 @@ from popauthd.cluster.outbound import Outbound
 from popauthd.cluster.stream import EngineError
 from popauthd.cluster.traffic import INBOUND, OUTBOUND, Incoming, Sender
 from popauthd.config import ClusterConfig
+from popauthd.errors import ConfigError
 
 BLOCK_MS = 1000
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 2.0  # pauses after an error
@@ -76,7 +77,7 @@ class Link:
     def run(self) -> None:
         """Work until the watcher ends the connection."""
         for work in (self._read, self._send):
-            threading.Thread(target=work, daemon=True).start()
+            threading.Thread(target=_or_end, args=(work,), daemon=True).start()
         for text in self._socket.makefile("rb"):
             what, rest = read_line(text)
             if what == "send":
@@ -115,6 +116,15 @@ class Link:
         return True
 
 
+def _or_end(work: Callable[[], None]) -> None:
+    """Work; an error that nobody expects ends the process, so that no half goes on without the other."""
+    try:
+        work()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(70)  # EX_SOFTWARE
+
+
 def begin(settings: ClusterConfig, me: Sender, place: str) -> bytes:
     """The line that a link is begun with. The key and the passwords are read by the link itself."""
     table = {name: getattr(settings, name) for name in settings.__slots__}
@@ -126,22 +136,36 @@ def main(parent: int) -> None:
     for number in _ENDS:
         signal.signal(number, signal.SIG_IGN)  # systemd tells all processes of the unit; we end with the watcher
     to_watcher = socket.socket(fileno=os.dup(0))
-    _what, (table, (node, run, stream, keep_seconds), place) = read_line(_first_line(to_watcher))
-    if os.getppid() != parent:
+    first = _first_line(to_watcher)
+    if not first or os.getppid() != parent:
         return
-    settings = ClusterConfig(**table)
-    me = Sender(node, run, stream, read_keys(settings.key_file), keep_seconds)
-    offset = Offset()
-    inbound = Inbound(open_stream(settings), me, offset, time.time, place)
-    Link(to_watcher, inbound, Outbound(open_stream(settings), me, offset, time.time)).run()
+    _what, (table, names, place) = read_line(first)
+    try:
+        made = _link(to_watcher, ClusterConfig(**table), names, place)
+    except ConfigError as error:  # a file was changed since the watcher has read it
+        to_watcher.sendall(line("fault", str(error)))
+        sys.exit(error.exit_code)
+    made.run()
     os._exit(0)  # a thread may wait for an engine that hangs
 
 
+def _link(to_watcher: socket.socket, settings: ClusterConfig, names: Sequence[Any], place: str) -> Link:
+    """The link that a watcher asks for. Raises ConfigError."""
+    node, run, stream, keep_seconds = names
+    me = Sender(node, run, stream, read_keys(settings.key_file), keep_seconds)
+    offset = Offset()
+    inbound = Inbound(open_stream(settings), me, offset, time.time, place)
+    return Link(to_watcher, inbound, Outbound(open_stream(settings), me, offset, time.time))
+
+
 def _first_line(connection: socket.socket) -> bytes:
-    """The first line, and not a byte of what follows."""
+    """The first line, and not a byte of what follows; b"" if there is none."""
     text = bytearray()
     while not text.endswith(b"\n"):
-        text += connection.recv(1) or b"\n"
+        byte = connection.recv(1)
+        if not byte:
+            return b""
+        text += byte
     return bytes(text)
 
 

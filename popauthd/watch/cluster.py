@@ -71,18 +71,16 @@ class Member:
     def received(self, incoming: Incoming, now: int) -> None:
         """Enter what was read. Raises StoreError: hand it in again then, before anything else."""
         if not incoming.empty or incoming.place != self.place:
-            counts: dict[str, int] = {}
-            for reason, number in incoming.rejected.items():
-                counts[f"cluster.{reason}"] = number
-            if incoming.gap:
-                counts["cluster.gap"] = 1
             events = [one.event for one in incoming.heard if not isinstance(one.event, Hello)]
             # A place behind nothing that matters is not worth a commit; it is read again after a restart.
-            if events or counts or not 0 < self._save_at - now <= SAVE_SECONDS:
-                self._intake.take_from_peers(events, incoming.place, counts, now)
+            if events or not 0 < self._save_at - now <= SAVE_SECONDS:
+                self._intake.take_from_peers(events, incoming.place, now)
                 self._save_at = now + SAVE_SECONDS
             self.place = incoming.place
+        for reason, number in incoming.rejected.items():  # counted before long: strangers may send as much as they like
+            self._intake.notes.count({f"cluster.{reason}": number})
         if incoming.gap:
+            self._intake.notes.count({"cluster.gap": 1})
             self._gaps += 1
             self._wants_all = self._healing = True
             self._again.ask(now)

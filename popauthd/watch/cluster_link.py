@@ -42,6 +42,7 @@ class ClusterLink:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._read = self._unwritten = b""
+        self._fault = ""
         self._heard: Incoming | None = None
         self._started_at = self._spoke_at = 0.0
         self._start_at = 0.0
@@ -85,9 +86,9 @@ class ClusterLink:
             if now >= self._start_at and self._selector is not None:
                 self._begin()
         elif self._process.poll() is not None:
-            self._lost(_how(self._process.returncode))
+            self._lost(self._fault or f"the link {_how(self._process.returncode)}")
         elif self._heard is None and now - self._spoke_at > SILENT_SECONDS:
-            self._lost(f"has said nothing for {SILENT_SECONDS:.0f} s")
+            self._lost(f"the link has said nothing for {SILENT_SECONDS:.0f} s")
 
     def _begin(self) -> None:
         ours, theirs = socket.socketpair()
@@ -102,7 +103,7 @@ class ClusterLink:
                 return
         ours.setblocking(False)
         self._socket, self._started_at = ours, time.monotonic()
-        self._spoke_at = self._started_at
+        self._spoke_at, self._fault = self._started_at, ""
         assert self._selector is not None
         self._selector.register(ours, selectors.EVENT_READ, self._ready)
         self._write(link.begin(self._settings, self._me, self._member.place))
@@ -110,7 +111,7 @@ class ClusterLink:
     def _lost(self, why: str) -> None:
         self._end()
         self._member.dropped()
-        self._failed(f"the link {why}")
+        self._failed(why)
 
     def _failed(self, why: str) -> None:
         if time.monotonic() - self._started_at > WELL_SECONDS:
@@ -154,6 +155,8 @@ class ClusterLink:
         elif what == "state":
             half, word, text = rest
             self._member.failed(half, word, text, int(self._now))
+        elif what == "fault":
+            self._fault = str(rest[0])
 
     def _write(self, text: bytes) -> None:
         """Write to the link, and what is left as soon as it goes."""

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from popauthd.cluster.events import PeerEvent
 from popauthd.formats.columns import Block
@@ -29,6 +28,7 @@ from popauthd.watch.failed_logins import FailedLogins
 from popauthd.watch.grant_log import GrantLog
 from popauthd.watch.housekeeping import Housekeeping
 from popauthd.watch.ledger import Ledger
+from popauthd.watch.notes import Notes
 from popauthd.watch.peer_batch import PeerBatch, kind_of_peers
 
 log = logging.getLogger("popauthd.watch")
@@ -60,6 +60,11 @@ class Intake:
         self._peers_judge = PlainJudge(housekeeping.limits.now, kind_of_peers)
         self._quiet = Quiet(log)
         housekeeping.settle = self.enter_waiting
+
+    @property
+    def notes(self) -> Notes:
+        """What is told and counted beside what is entered."""
+        return self._notes
 
     @property
     def waiting(self) -> bool:
@@ -121,16 +126,13 @@ class Intake:
         batch.learn(events, self._terms(events, set(), now, holding=False))
         return self._enter(batch, now)
 
-    def take_from_peers(self, events: Sequence[PeerEvent], place: str, counts: Mapping[str, int], now: int) -> Entered:
-        """Enter what other nodes tell, with the place in their stream that follows it.
-
-        counts: what else is to be counted.
-        """
+    def take_from_peers(self, events: Sequence[PeerEvent], place: str, now: int) -> Entered:
+        """Enter what other nodes tell, with the place in their stream that follows it."""
         self._housekeeping.tend_clock(now)
         limits = self._housekeeping.limits.now
         if self._peers_judge.limits is not limits:
             self._peers_judge = PlainJudge(limits, kind_of_peers)
-        batch = PeerBatch(place, Counter(counts))
+        batch = PeerBatch(place)
         batch.learn(events, self._peers_judge, limits, self._ledger.rules.hold_seconds, now)
         return self._enter(batch, now)
 

@@ -30,13 +30,10 @@ Held = tuple[Grant, int]  # a login's grant, which its session may hold, and the
 
 @dataclass(slots=True)
 class PeerBatch:
-    """What was heard up to `place`, "" for none. Entering does not change it, so it can be entered again.
-
-    counts: what is counted of it.
-    """
+    """What was heard up to `place`, "" for none. Entering does not change it, so it can be entered again."""
 
     place: str
-    counts: Counter[str]
+    counts: Counter[str] = field(default_factory=Counter)
     source: str = SOURCE
     plain: list[Plain] = field(default_factory=list)
     logins: list[Held] = field(default_factory=list)

@@ -56,7 +56,7 @@ class ToldAgain:
     def piece(self, reading: Reading, rules: Rules, now: float, at_most: int) -> list[PeerEvent]:
         """The next events, maybe none; `running` says whether there may be more."""
         if self._revocations is None:
-            records = reading.revocations.all()
+            records = reading.revocations.told()
             self._revocations = [event for record in records for event in revocations_told(record, rules)]
             self._began_at, self._after, self._fast, self._asked_at = now, b"", bool(self._asked_at), 0.0
         self._piece_at = now

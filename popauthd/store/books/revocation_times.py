@@ -78,6 +78,12 @@ class RevocationTimes:
             times = read_times(value)
             yield RevocationRecord(key, times.first_at, times.ahead_seconds)
 
+    def told(self) -> Iterator[RevocationRecord]:
+        """Every revocation, with its time by the clock of now."""
+        for key, value in self._transaction.scan("revocations"):
+            times = read_times(value)
+            yield RevocationRecord(key, times.at, times.ahead_seconds)
+
     def merge(self, record: RevocationRecord) -> bool:
         """Enter a revocation that may be known already. The latest one counts; True if it was not known.
 

@@ -219,6 +219,27 @@ def test_a_node_that_was_down_for_hours_ends_a_held_session_that_was_revoked_mea
     assert c.member.status(0).gaps == 0
 
 
+def test_a_revocation_of_a_clock_that_was_set_back_ends_no_later_login_elsewhere(
+    nodes: list[Node], clock: Clock, engine: Engine
+) -> None:
+    a, b, _c = nodes
+    a.reach(reached=False)
+    a.ahead = 300.0
+    a.revoke(user=ANNA)
+    a.ahead = 0.0
+    with a.ledger.change() as writing:
+        writing.clock_was_set_back(300, a.at)
+        writing.outbox.clear()
+    clock.now += 20
+    b.login(A)
+    a.reach(reached=True)
+    clock.now += 600
+    b.login(B)
+    a.member._again.ask(clock.now)
+    settle(clock, nodes)
+    assert b.relays == {A, B}
+
+
 def test_a_restart_goes_on_where_it_was_and_tells_what_was_not_sent(nodes: list[Node], clock: Clock) -> None:
     a, b, c = nodes
     a.reach(reached=False)

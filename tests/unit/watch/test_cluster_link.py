@@ -30,11 +30,11 @@ class Linked:
     def __init__(self, directory: Path, selector: selectors.BaseSelector) -> None:
         clock = Clock(time.time())
         self.node = Node(directory, Engine(clock), clock, "a")
-        key = directory / "key"
-        key.write_text(make_key())
-        key.chmod(0o600)
-        settings = ClusterConfig(url=f"unix://{directory}/none.sock", node="a", key_file=str(key))
-        keys = read_keys(str(key))
+        self.key = directory / "key"
+        self.key.write_text(make_key())
+        self.key.chmod(0o600)
+        settings = ClusterConfig(url=f"unix://{directory}/none.sock", node="a", key_file=str(self.key))
+        keys = read_keys(str(self.key))
         me = Sender("a", "a" * 16, settings.stream, keys)
         self.link = ClusterLink(self.node.member, settings, me, Pseudonyms(keys))
         self._selector = selector
@@ -98,6 +98,14 @@ def test_a_link_that_stands_still_is_killed_and_started_again(linked: Linked, mo
     monkeypatch.undo()
     linked.until(lambda: linked.pid not in (0, first), "another link")
     assert not Path(f"/proc/{first}").exists()
+
+
+def test_a_link_that_cannot_have_the_key_any_more_says_so(linked: Linked) -> None:
+    linked.key.chmod(0o644)
+    linked.until(lambda: "its mode 0644" in linked.told, "it is told")
+    linked.key.chmod(0o600)
+    linked.until(lambda: "none.sock" in linked.told, "the link works")
+    assert "mode" not in linked.told
 
 
 def test_a_link_ends_with_its_watcher(linked: Linked) -> None:
