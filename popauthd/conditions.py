@@ -135,6 +135,11 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
             "would have grown without end; if that process is the responder, nobody answers Exim on the socket.",
             "let the process go on (`kill -CONT`), or `systemctl restart popauthd-lookup`",
         ),
+        "responder-silent": Condition(
+            DEGRADED,
+            "The responder does not answer on its socket, which is there: whoever asks by it is told no.",
+            "systemctl restart popauthd-lookup; if it does not stay up: journalctl -u popauthd-lookup",
+        ),
         "dovecot-stopped": Condition(
             DEGRADED,
             "Dovecot takes no connections: nobody can fetch mail, so nobody is granted.",

@@ -1,4 +1,4 @@
-"""What popauthctl and the doctor ask: the relay map, and the running watcher.
+"""What popauthctl and the doctor ask: the relay map, the responder, and the running watcher.
 
 Neither is trusted to be what it should: run_dir belongs to the watcher's user, and whatever stands there answers in
 time, in good form, or is an error.
@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popauthd.as_user import look_in, plain_name
+from popauthd.accounts import Account, user_name
+from popauthd.as_user import LookError, ask_socket, look, look_in, plain_name
 from popauthd.errors import ForbiddenError, PopauthdError, StoreError, UnavailableError
 from popauthd.protocol import CONTROL_BYTES, read_control, write_control
 from popauthd.text import safe
@@ -29,6 +30,7 @@ REPLIES: Mapping[str, Mapping[str, type]] = {
     "reload": {"path": str, "changed": list, "warning": str},
     "failed": {"failed": list},
 }
+NOBODY = "192.0.2.1"  # RFC 5737: no client has it
 WATCHER_SECONDS = 10.0
 RELOAD_SECONDS = 120.0  # all logins that stand may have to be judged again
 REPLY_BYTES = 16 << 20
@@ -64,6 +66,25 @@ def plain_map_expiries(path: str, wanted: Sequence[str]) -> list[int | None]:
         return [reader.expiry(one) for one in wanted]
     except StoreError as error:
         raise StoreError(str(error).replace(name, path, 1)) from error
+
+
+def ask_responder(run_dir: str, path: str) -> str:
+    """What the responder says of an address that nobody has: "yes" or "no". Raises LookError if it does not answer.
+
+    Asked as run_dir's owner and in its group: systemd's socket in it is root's, and its group's.
+    """
+    return look(_owner(run_dir), lambda: ask_socket(path, NOBODY))
+
+
+def _owner(directory: str) -> Account | None:
+    """Who a directory belongs to, in its group. None: ourselves."""
+    try:
+        found = Path(directory).stat()
+    except OSError as error:
+        raise LookError(f"{directory}: {error.strerror}") from error
+    if os.geteuid() != 0 or found.st_uid == 0:
+        return None
+    return Account(user_name(found.st_uid), found.st_uid, found.st_gid)
 
 
 def ask_watcher(path: str, **request: object) -> dict[str, Any]:

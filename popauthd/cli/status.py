@@ -1,13 +1,19 @@
-"""status: how the running watcher is."""
+"""status: how the running watcher is, and whether the responder answers."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
+from popauthd.as_user import LookError
 from popauthd.cli.common import GREEN, RED, YELLOW, asked, coloured
-from popauthd.control_client import ask_status
+from popauthd.conditions import Standing
+from popauthd.config import Config
+from popauthd.control_client import ask_responder, ask_status
 from popauthd.counters import COUNTERS
 from popauthd.status import PRESENT, FileStatus, JournalStatus, Status, to_json
 from popauthd.text import ago, safe, stamp
@@ -24,14 +30,38 @@ ARGUMENTS = {"status": _status_arguments}
 
 
 def status(options: argparse.Namespace) -> int:
-    """What the running watcher says of itself. Exit 0 if all is well, 2 if it is degraded."""
-    found = asked(options, ask_status)
+    """What the running watcher says of itself. Exit 0 if all is well, 2 if it is degraded or nobody answers Exim."""
+    found = asked(options, lambda path: with_responder(ask_status(path), str(Path(path).parent)))
     if options.json:
         print(json.dumps(to_json(found), indent=1))
     else:
         for line in lines(found):
             print(line)
     return DEGRADED if found.degraded else WELL
+
+
+def with_responder(found: Status, run_dir: str) -> Status:
+    """The status, with the condition in which the responder does not answer.
+
+    Where it has no socket there need be none: readlookup and the host list do without. Nothing is said if we may not
+    ask.
+    """
+    path = Config(run_dir=run_dir).lookup_path
+    if not os.path.lexists(path):
+        return found
+    try:
+        answer = ask_responder(run_dir, path)
+    except LookError as error:
+        if "Permission denied" in str(error):
+            return found
+        seen = f"it does not answer on {path} ({error})"
+    else:
+        if answer in ("yes", "no"):
+            return found
+        seen = f"it says {answer!r} on {path}, neither yes nor no"
+    silent = Standing("responder-silent", "", seen, found.now)
+    degraded = "; ".join(filter(None, (silent.text, found.degraded)))
+    return replace(found, degraded=degraded, conditions=(silent, *found.conditions))
 
 
 def lines(found: Status) -> Iterator[str]:

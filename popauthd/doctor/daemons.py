@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 
 from popauthd import CONFIGURATION, installed
-from popauthd.accounts import Account, user_name
-from popauthd.as_user import LookError, ask_socket, look
+from popauthd.as_user import LookError
+from popauthd.conditions import CONDITIONS
 from popauthd.config import Config, load
-from popauthd.control_client import ask_status
+from popauthd.control_client import ask_responder, ask_status
 from popauthd.doctor.verdicts import Learning, Verdict, Verdicts, fail, ok, skip, standing
 from popauthd.errors import ConfigError, PopauthdError
 from popauthd.status import PRESENT, FileStatus, JournalStatus, SourceStatus, Status
 from popauthd.text import length_of_time, stamp
 from popauthd.watch.assembly import followed, recogniser, user_files
 
-NOBODY = "192.0.2.1"
 SANE_AT = 1_704_067_200  # 2024-01-01, before popauthd was written
 MOVE_SECONDS = 2.0
 JOURNAL = "journalctl -u popauthd"
@@ -89,29 +88,17 @@ def responder(config: Config) -> Verdicts:
     """Whether it answers."""
     path = config.lookup_path
     try:
-        answer = look(_owner(config.run_dir), lambda: ask_socket(path, NOBODY))
+        answer = ask_responder(config.run_dir, path)
     except LookError as error:
         if os.geteuid() != 0 and "Permission denied" in str(error):
             yield skip(f"only root and Exim's group may ask on {path}; run this as root")
             return
-        start = "systemctl start popauthd-lookup; if it does not stay up: journalctl -u popauthd-lookup"
-        yield fail(f"it does not answer on {path} ({error})", start)
+        yield fail(f"it does not answer on {path} ({error})", CONDITIONS["responder-silent"].advice)
         return
     if answer in ("yes", "no"):
         yield ok(f"answers on {path}")
     else:
         yield fail(f"says {answer!r} on {path}, neither yes nor no", "is it popauthd that listens there?")
-
-
-def _owner(directory: str) -> Account | None:
-    """Who a directory belongs to, in its group: systemd's socket in it is root's, and its group's. None: ourselves."""
-    try:
-        found = Path(directory).stat()
-    except OSError as error:
-        raise LookError(f"{directory}: {error.strerror}") from error
-    if os.geteuid() != 0 or found.st_uid == 0:
-        return None
-    return Account(user_name(found.st_uid), found.st_uid, found.st_gid)
 
 
 def sources(config: Config, status: Status) -> Verdicts:

@@ -11,8 +11,7 @@ from pathlib import Path
 from popauthd.accounts import Account, NoAccountError, user_of_group
 from popauthd.as_user import LookError, ask_socket, look, may_become, modes_and_reason, read_plain
 from popauthd.config import Config
-from popauthd.control_client import plain_map_expiries
-from popauthd.doctor.daemons import NOBODY
+from popauthd.control_client import NOBODY, plain_map_expiries
 from popauthd.doctor.verdicts import Learning, Verdict, Verdicts, fail, ok, skip
 
 SCRIPT_SECONDS = 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -190,6 +191,28 @@ def test_a_reader_that_is_stopped_is_told_until_it_goes_on(tmp_path: Path) -> No
             eventually(lambda: "map-reader-stopped" not in told.conditions(), "it goes on")
             reader.kill()
         assert any("stands still" in note for note in told.status()["notes"])
+
+
+def test_a_responder_that_stands_still_or_is_gone_is_told_where_it_has_a_socket(told: Told) -> None:
+    def silent() -> str:
+        done = told.ctl("status", "--json")
+        assert done.returncode == 2
+        (one,) = json.loads(done.stdout)["conditions"]
+        assert one["word"] == "responder-silent"
+        return str(one["evidence"])
+
+    start(told)
+    assert told.conditions() == {}, "readlookup and the host list need none"
+    responder = told.start("respond")
+    told.ready()
+    assert told.conditions() == {}
+    responder.send_signal(signal.SIGSTOP)
+    assert silent() == f"it does not answer on {told.run_dir}/lookup.sock (timed out)"
+    responder.send_signal(signal.SIGCONT)
+    assert told.conditions() == {}
+    responder.kill()
+    responder.wait()
+    assert silent() == f"it does not answer on {told.run_dir}/lookup.sock (Connection refused)"
 
 
 def state(process: int) -> str:

@@ -96,7 +96,7 @@ UE4CC = "update-exim4.conf.conf"
 NETS = "dc_relay_nets='198.51.100.0/24'"
 FAULTS: list[tuple[str, Fault, str, str]] = [
     ("watcher stopped", lambda w: stopped(w, "watch"), "watcher", "systemctl start popauthd"),
-    ("responder stopped", lambda w: stopped(w, "respond"), "responder", "systemctl start popauthd-lookup"),
+    ("responder stopped", lambda w: stopped(w, "respond"), "responder", "systemctl restart popauthd-lookup"),
     ("map unreadable", lambda w: mode(w.popauthd.map, 0o600), "map", "Permission denied"),
     ("map writable", lambda w: mode(w.popauthd.map, 0o660), "map", "it can be written"),
     ("run_dir closed", lambda w: mode(w.popauthd.run_dir, 0o2700), "run-dir", "drwx--S---"),
