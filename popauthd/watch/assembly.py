@@ -144,7 +144,10 @@ def rules(settings: Config, names: Pseudonyms | None = None) -> Rules:
         client = address.parse(key.partition("/")[0])
         return client is not None and address.inside(client, settings.always)
 
-    alone = Rules(settings.shared_users, spared, settings.hold_at_most_seconds if settings.hold_sessions else 0)
+    # Where Dovecot alone tells of logins, nobody tells of the end of a session that a log told of before.
+    told = bool(settings.sources) or not settings.pushed or settings.cluster is not None
+    hold_seconds = settings.hold_at_most_seconds if settings.hold_sessions and told else 0
+    alone = Rules(settings.shared_users, spared, hold_seconds)
     return alone if names is None else replace(alone, pseudonyms=names.of, replicate=not settings.dry_run)
 
 
@@ -215,7 +218,7 @@ def rebuild(
     in_force = LimitsInForce(ledger, _limits(settings), housekeeping.notes, users)
     with ledger.going_by(rules(settings, names), dry_run=settings.dry_run) as writing:
         in_force.start(writing, now)
-        if not settings.hold_sessions:
+        if not ledger.rules.hold_seconds:
             writing.sessions.forget_all()
         places = {item.source.name: writing.places.of(item.source.name) for item in followed}
         silences = {item.source.name: writing.meta.longest_silence(item.source.name) for item in followed}

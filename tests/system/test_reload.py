@@ -361,14 +361,21 @@ def test_a_host_list_that_is_kept_no_longer_names_nobody(running: Changing, anew
     assert hosts.read_text().startswith(A)
 
 
-def test_sessions_are_not_held_any_more_once_that_is_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("after", "log"),
+    [("hold_sessions = false", True), ("hold_sessions = true\npost_login = true", False)],
+    ids=["off", "no log any more"],
+)
+def test_sessions_are_not_held_any_more_once_that_is_off(tmp_path: Path, after: str, log: bool) -> None:
     made = Changing(tmp_path, "hold_sessions = true\n")
     with contextlib.closing(made):
         made.start("run")
         made.ready()
         made.write(login_line(A))
         eventually(lambda: made.status()["held"] == 1, "held")
-        made.configure("hold_sessions = false")
+        made.configure(after)
+        if not log:
+            made.config.write_text(made.config.read_text().partition("[[source]]")[0])
         made.reload()
         assert made.status()["held"] == 0
         assert made.ask(A) == "yes", "its lifetime is not over"

@@ -98,6 +98,23 @@ def test_another_server_in_the_journal_is_a_configuration_error() -> None:
         assembly.recogniser(loaded.sources[0])
 
 
+LOG = [{"path": "/var/log/dovecot-info.log"}]
+
+
+@pytest.mark.parametrize(
+    ("table", "holds"),
+    [
+        ({}, True),
+        ({"source": LOG}, True),
+        ({"source": LOG, "hold_sessions": False}, False),
+        ({"source": LOG, "post_login": True}, True),
+        ({"post_login": True}, False),
+    ],
+)
+def test_sessions_are_held_only_where_their_ends_can_be_told(table: dict[str, object], holds: bool) -> None:
+    assert assembly.rules(config.from_mapping(table, "test")).hold_seconds == (12 * 3600 if holds else 0)
+
+
 PROXY = (
     b"Nov 23 21:00:00 imap-login: Info: proxy(a): started proxying to 10.0.0.5:143: user=<a>, method=PLAIN,"
     b" rip=198.51.100.9, lip=10.0.0.1"
