@@ -67,8 +67,8 @@ covered() {
 everything_else() {
     {
         part "pytest with the newest libraries" with_newest
-        part "pytest tests/system from f on, tests/faults" covered others -q -p no:cacheprovider \
-            --ignore-glob='tests/system/test_[a-e]*' tests/system tests/faults
+        part "pytest tests/system from f on, tests/faults, tests/sim" covered others -q -p no:cacheprovider \
+            --ignore-glob='tests/system/test_[a-e]*' tests/system tests/faults tests/sim
         [ -z "$failed" ]
     } >"$cache/other-half.log" 2>&1 &
     other=$!

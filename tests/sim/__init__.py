@@ -1,0 +1,4 @@
+"""A cluster of many nodes over a simulated network, engine and clock: real books, merge, outbox, gaps and healing.
+
+`world.py` plays a storm from a seed and asks `history.py` what is right; `python3 -m tests.sim` plays big ones.
+"""
