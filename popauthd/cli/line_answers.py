@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from popauthd.cli.common import GREEN, RED, coloured
 from popauthd.formats.columns import Ends, Logins
+from popauthd.formats.headers import AUTO
 from popauthd.formats.numbered import OTHER
 from popauthd.formats.recogniser import Recogniser
 from popauthd.formats.sentence import as_text
@@ -65,12 +66,23 @@ class Teller:
         """The answers for whole lines, or for the one that is not whole."""
         if not block.endswith(b"\n"):
             return self._written([(0, Answer("ignored", "unfinished"))], 1, block + b"\n")
+        answers: list[tuple[int, Answer]] = []
+        lines = at = 0
+        while self._reader.framing == AUTO and at < len(block):  # what is said of a line depends on the lines before it
+            end = block.index(b"\n", at) + 1
+            lines += self._answer(block[at:end], lines, answers)
+            at = end
+        lines += self._answer(block[at:], lines, answers)
+        return self._written(answers, lines, block)
+
+    def _answer(self, block: bytes, first: int, answers: list[tuple[int, Answer]]) -> int:
+        """Add the answers for the lines of a block, the number of the first being `first`. How many lines there are."""
         found = self._reader.numbered(block, self._now)
         raws = block.split(b"\n") if found.others else []
-        answers = [(line, self._of_event(event, raws[line])) for line, event in found.others.items()]
-        answers += zip(found.ends.place, _of_ends(found.ends), strict=True)
-        answers += zip(found.logins.place, self._of_logins(found.logins), strict=True)
-        return self._written(answers, found.lines, block)
+        answers += ((first + line, self._of_event(event, raws[line])) for line, event in found.others.items())
+        answers += zip(map(first.__add__, found.ends.place), _of_ends(found.ends), strict=True)
+        answers += zip(map(first.__add__, found.logins.place), self._of_logins(found.logins), strict=True)
+        return found.lines
 
     def _written(self, answers: list[tuple[int, Answer]], lines: int, block: bytes) -> Iterator[str]:
         """All answers with their numbers and, in text, each with its line below it, safe for a terminal.

@@ -131,3 +131,11 @@ def test_times_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     said = [words.of(Answer("grant", "login", expires_at=NOW + number)) for number in range(9)]
     assert said == [Words().of(Answer("grant", "login", expires_at=NOW + number)) for number in range(9)]
     assert len(words._times) <= 3
+
+
+def test_the_head_of_a_line_before_the_framing_is_known_is_told_as_alone() -> None:
+    journal = b'{"__REALTIME_TIMESTAMP": "1795467600000000", "MESSAGE": "imap-login: Login: user=<a>, rip=192.0.2.1"}'
+    blocks = [b"user=<" + LINE + b"\n" + journal + b"\n" + LINE + b"\n"]
+    alone, together = both(Options("auto", timezone="UTC"), LIMITS["no settings"], blocks, in_json=False)
+    assert together == alone
+    assert alone[2] == {("refused", "undecided"): 1, ("refused", "untrusted"): 1, ("refused", "bad-record"): 1}
