@@ -152,13 +152,17 @@ class MapWriter:
         with self._writing() as txn:
             if cleared:
                 txn.drop(self._opened().open_db(txn=txn), delete=False)
+            records = []
             for address in sorted(changes):
                 expires_at = changes[address]
                 key = address.encode("ascii")
                 if expires_at is None:
                     txn.delete(key)
                 else:
-                    txn.put(key, record(address, expires_at))
+                    records.append((key, b"%d %b" % (expires_at, key)))  # see `record`
+            if records:
+                with txn.cursor() as cursor:
+                    cursor.putmulti(records)
 
     def replace(self, blocks: Iterable[Block]) -> int:
         """Make the map hold exactly these entries, in one transaction: readers see the old map or the new one.

@@ -230,7 +230,7 @@ def rebuild(
     ledger.list_into(settings.host_list_path if settings.host_list else "")
     watcher.intake.grant_log.how = settings.log_grants
     watcher.logs_named = bool(settings.sources)
-    watcher.intake.heed(many_ways=settings.pushed or len(followed) > 1)
+    watcher.intake.heed(many_ways=settings.pushed or len(followed) > 1, waited_for=settings.pushed)
     watcher.follow(followed, places, silences)
 
 

@@ -211,7 +211,8 @@ class Batch:
             opened, left = writing.bulk.enter(self.plain, addresses, names, now, remember=remember)
         again = [(entry[0], _step(entry)) for entry in left]
         steps = sorted([*self.steps, *again], key=itemgetter(0)) if again else self.steps
-        return [(entry[0], _grant(entry)) for entry in opened], steps
+        kinds = {kind: read_kind(kind) for kind in {entry[5] for entry in opened}}
+        return [(entry[0], _granted(entry, *kinds[entry[5]])) for entry in opened], steps
 
 
 def _enter(step: Step, writing: Writing, now: int) -> tuple[str, bool]:
@@ -304,8 +305,11 @@ def _step(entry: Plain) -> Step | SessionEnd:
 
 
 def _grant(entry: Plain) -> Grant:
-    _place, at, key_of, _session, lifetime, kind, _late = entry
-    protocol, method, tls, written_as = read_kind(kind)
+    return _granted(entry, *read_kind(entry[5]))
+
+
+def _granted(entry: Plain, protocol: str, method: str, tls: bool, written_as: str) -> Grant:
+    _place, at, key_of, _session, lifetime, _kind, _late = entry
     where, _, user = key_of.partition(b"\0")
     return Grant(where.decode("ascii"), user.decode(), at, at + lifetime, written_as, 0, protocol, method, tls)
 

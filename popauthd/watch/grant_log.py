@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from popauthd.model import Grant
 from popauthd.text import safe
@@ -26,22 +26,22 @@ class GrantLog:
         self._lines = 0
         self._untold: dict[tuple[str, str], int] = {}  # by word and source
 
-    def tell(self, word: str, grants: Iterable[Grant], source: str) -> None:
+    def tell(self, word: str, grants: Sequence[Grant], source: str) -> None:
         """Log grants of a source. word: what became of them."""
         if self.how == NONE:
             return
         self.tend()
-        for grant in grants:
-            if self._lines == 0 and not self._untold:
-                self._ends_at = time.monotonic() + 1
-            if self.how == EACH and self._lines < LINES_A_SECOND:
-                self._lines += 1
-                self._log.info(
-                    "%s address=%s expires_at=%d user=%s source=%s",
-                    word, grant.address, grant.expires_at, safe(grant.user), source,
-                )  # fmt: skip
-            else:
-                self._untold[word, source] = self._untold.get((word, source), 0) + 1
+        if grants and self._lines == 0 and not self._untold:
+            self._ends_at = time.monotonic() + 1
+        told = grants[: LINES_A_SECOND - self._lines] if self.how == EACH else ()
+        for grant in told:
+            self._log.info(
+                "%s address=%s expires_at=%d user=%s source=%s",
+                word, grant.address, grant.expires_at, safe(grant.user), source,
+            )  # fmt: skip
+        self._lines += len(told)
+        if left := len(grants) - len(told):
+            self._untold[word, source] = self._untold.get((word, source), 0) + left
 
     def tend(self) -> None:
         """Sum up, once the second is over."""

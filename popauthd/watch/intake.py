@@ -42,16 +42,20 @@ class Intake:
     """Judges events and enters them. Raises StoreError while they cannot be entered.
 
     housekeeping: has what waits entered before it changes the clock or the limits. many_ways: a login may be told by
-    more than one source. failed: the failed logins that are remembered. grant_log: what the log tells of grants.
+    more than one source. waited_for: somebody may wait for an answer while a batch is entered. failed: the failed
+    logins that are remembered. grant_log: what the log tells of grants.
     """
 
-    def __init__(self, ledger: Ledger, housekeeping: Housekeeping, *, many_ways: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, housekeeping: Housekeeping, *, many_ways: bool, waited_for: bool = False
+    ) -> None:
         self.failed = FailedLogins()
         self.grant_log = GrantLog(log)
         self._ledger = ledger
         self._housekeeping = housekeeping
         self._notes = housekeeping.notes
         self._many_ways = many_ways
+        self._waited_for = waited_for
         self._twice = Twice()
         self._waiting: dict[str, Batch] = {}  # by source
         self._enter_at = 0.0  # when the first of them has waited long enough
@@ -71,9 +75,9 @@ class Intake:
         """Whether a batch waits to be entered."""
         return bool(self._waiting)
 
-    def heed(self, *, many_ways: bool) -> None:
-        """Whether from now on a login may be told by more than one source."""
-        self._many_ways = many_ways
+    def heed(self, *, many_ways: bool, waited_for: bool) -> None:
+        """Whether from now on a login may be told by more than one source, and whether somebody may wait."""
+        self._many_ways, self._waited_for = many_ways, waited_for
 
     def enter_waiting(self, now: int) -> None:
         """Enter every batch that waits."""
@@ -111,7 +115,7 @@ class Intake:
         others = [event for _place, event in block.others]
         terms = self._terms(others, {*map(bytes.decode, set(block.logins.local))}, now, holding=self._holding)
         batch.learn_block(block, self._judge, terms)
-        full = FULL_WITH_OTHERS if self._many_ways else FULL
+        full = FULL_WITH_OTHERS if self._waited_for else FULL
         if not more or batch.entries >= full or time.monotonic() >= self._enter_at:
             self.enter_of(source, now)
 

@@ -129,7 +129,7 @@ class Watcher:
     ) -> None:
         self.ledger = ledger
         self.housekeeping = housekeeping
-        self.intake = Intake(ledger, housekeeping, many_ways=pushed or len(followed) > 1)
+        self.intake = Intake(ledger, housekeeping, many_ways=pushed or len(followed) > 1, waited_for=pushed)
         self.health = Health()
         self.hearing: list[PushStatus] = []
         self.configured: Configured | None = None

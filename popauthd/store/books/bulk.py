@@ -181,7 +181,7 @@ class Bulk:
     def _write_sessions(self, play: Play, now: int) -> None:
         over = [name for name, value in play.sessions.items() if not value]
         self._transaction.delete_many("sessions", over)
-        self._transaction.put_many("sessions", sorted((name, value) for name, value in play.sessions.items() if value))
+        self._transaction.put_many("sessions", sorted(filter(itemgetter(1), play.sessions.items())))
         self._transaction.put_many("gone", [(when(now + ENDED_SECONDS, name), b"") for name in sorted(play.ended)])
         held, renew, empty, gone = [], [], [], []
         for key, one in play.held().items():
@@ -224,19 +224,20 @@ def _standing(touched: list[Touched]) -> Iterator[tuple[bytes, int, Plain | None
     Each with the latest expiry of its logins, the first login that counted, and the place of the first end of a session
     that did before; None and -1 for nothing.
     """
-    rows = ((address, row) for _key, address, row in touched if row.first is not None or row.lifted >= 0)
-    last: tuple[bytes, int, Plain | None, int] | None = None
-    for address, row in rows:
-        if last is None or last[0] != address:
-            if last is not None:
-                yield last
-            last = address, row.until, row.first, row.lifted
-        else:
-            firsts = [first for first in (last[2], row.first) if first is not None]
-            lifted = [place for place in (last[3], row.lifted) if place >= 0]
-            last = address, max(last[1], row.until), min(firsts, default=None), min(lifted, default=-1)
-    if last is not None:
-        yield last
+    last, until, first, lifted = b"", 0, None, -1
+    for _key, address, row in touched:
+        if row.first is None and row.lifted < 0:
+            continue
+        if address != last:
+            if last:
+                yield last, until, first, lifted
+            last, until, first, lifted = address, row.until, row.first, row.lifted
+            continue
+        until = max(until, row.until)
+        first = min((one for one in (first, row.first) if one is not None), default=None)
+        lifted = min((place for place in (lifted, row.lifted) if place >= 0), default=-1)
+    if last:
+        yield last, until, first, lifted
 
 
 def _read_rows(stored: Mapping[bytes, bytes], now: int) -> tuple[dict[bytes, Row], set[bytes]]:

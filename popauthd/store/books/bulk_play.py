@@ -105,11 +105,16 @@ class Play:
     def through(self, entries: Iterable[Plain]) -> None:
         """Play all entries in their order."""
         rows, now, opened, moves = self.rows, self._now, self._open, self._moves
-        stored, changed = self._known, self.sessions
+        stored, changed, settling = self._known, self.sessions, not self._remember
         for entry in entries:
             _place, at, key, session, lifetime, _kind, late = entry
             if not key:
-                self._end(entry)
+                if settling and session in opened:  # most of them
+                    login = opened.pop(session)
+                    moves.append((login, True))
+                    self._extend(_place, login, at if at < now else now)
+                else:
+                    self._end(entry)
                 continue
             row = rows.get(key)
             if row is None:
@@ -117,8 +122,9 @@ class Play:
             if at > row.at:
                 row.at = at
                 row.newest = entry
-                if row.until <= now or row.until < at + lifetime:
-                    row.until = at + lifetime
+                until = at + lifetime
+                if row.until <= now or row.until < until:
+                    row.until = until
                 if row.first is None and not late:
                     row.first = entry
             if session and session not in opened:
@@ -127,6 +133,7 @@ class Play:
                 else:
                     opened[session] = entry
                     moves.append((entry, False))
+        self.told = self.told or any(ended for _login, ended in moves)
         self.sessions.update((name, entry[2]) for name, entry in opened.items())
 
     def _stored(self, name: bytes) -> bytes:
@@ -176,21 +183,28 @@ class Play:
         row = self.rows.get(key)
         if row is None:
             return
-        longer = min(at + lifetime, login_at + max(self._hold_seconds, lifetime))
-        if longer > row.until:
-            row.until = longer
+        if at + lifetime > row.until:
+            longer = min(at + lifetime, login_at + max(self._hold_seconds, lifetime))
+            if longer > row.until:
+                row.until = longer
         if row.first is None and row.lifted < 0 and row.until > self._now:
             row.lifted = place
 
     def held(self) -> dict[bytes, Held]:
-        """The open sessions of all logins in the end of which any is, or was, open beyond these entries."""
-        found = {key: read_held(value) for key, value in self._held.items()}
-        for entry in self._open.values():
-            found.setdefault(entry[2], Held())
+        """The open sessions of the logins that have any in the end, or had, and in which anything happened."""
+        stored, found = self._held, dict[bytes, Held]()
+        lasting = {entry[2] for entry in self._open.values()}
         for (_place, at, key, name, lifetime, _kind, _late), ended in self._moves:
-            if (held := found.get(key)) is not None:
-                if ended:
-                    held.end(name)
+            held = found.get(key)
+            if held is None:
+                if key in stored:
+                    held = found[key] = read_held(stored[key])
+                elif key in lasting:
+                    held = found[key] = Held()
                 else:
-                    held.begin(name, at, lifetime)
+                    continue
+            if ended:
+                held.end(name)
+            else:
+                held.begin(name, at, lifetime)
         return found

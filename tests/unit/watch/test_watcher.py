@@ -782,7 +782,7 @@ def test_a_batch_that_is_full_is_entered_and_a_smaller_one_where_others_wait(
 ) -> None:
     monkeypatch.setattr(intake, "FULL", CHUNKS_A_TURN - 1)
     monkeypatch.setattr(intake, "FULL_WITH_OTHERS", CHUNKS_A_TURN - 2)
-    lagging.watcher.intake.heed(many_ways=pushed)
+    lagging.watcher.intake.heed(many_ways=True, waited_for=pushed)
     lagging.watcher.turn()
     assert lagging.status("today")["lines"] == 1 + CHUNKS_A_TURN - (2 if pushed else 1)
 
