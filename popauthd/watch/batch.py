@@ -29,6 +29,7 @@ from popauthd.store.books.bulk_play import Plain
 from popauthd.store.books.rows import login_key, login_kind, read_kind
 from popauthd.store.books.sessions import session_key
 from popauthd.watch.deduplication import Twice
+from popauthd.watch.grant_log import LINES_A_SECOND
 
 MANY = 8  # entries that are entered faster at once than one by one
 
@@ -37,11 +38,13 @@ MANY = 8  # entries that are entered faster at once than one by one
 class Entered:
     """What became of a batch: new grants, everything refused, addresses newly found to be shared.
 
-    closed: how many addresses could relay until they were revoked.
+    opened: the first grants that opened an address, as many as the log tells one by one. opened_more: how many others
+    did. closed: how many addresses could relay until they were revoked.
     """
 
     shared: list[SharedAddress]
     opened: list[Grant] = field(default_factory=list)
+    opened_more: int = 0
     refused: list[Refusal] = field(default_factory=list)
     closed: int = 0
 
@@ -169,7 +172,8 @@ class Batch:
         """Enter everything into the books. remember: a session's opening line may come a second time."""
         counts, entered = Counter(self.counts), Entered(writing.shared.newly)
         writing.revocations.unread_seconds = self.unread_seconds
-        opened, steps = self._enter_plain(writing, now, remember=remember)
+        at_once, steps = self._enter_plain(writing, now, remember=remember)
+        opened: list[tuple[int, Plain | Grant]] = [(entry[0], entry) for entry in at_once]
         for place, step in steps:
             if isinstance(step, Step):
                 reason, opens = _enter(step, writing, now)
@@ -188,7 +192,9 @@ class Batch:
             else:
                 writing.refusals.remember(step)
                 entered.refused.append(step)
-        entered.opened = [grant for _place, grant in sorted(opened, key=itemgetter(0))]
+        opened.sort(key=itemgetter(0))
+        entered.opened = [one if isinstance(one, Grant) else _grant(one) for _place, one in opened[:LINES_A_SECOND]]
+        entered.opened_more = max(0, len(opened) - LINES_A_SECOND)
         if self.place:
             writing.places.set(self.source, self.place)
         if self.longest_silence > writing.meta.longest_silence(self.source):
@@ -198,8 +204,8 @@ class Batch:
 
     def _enter_plain(
         self, writing: Writing, now: int, *, remember: bool
-    ) -> tuple[list[tuple[int, Grant]], list[tuple[int, Step | SessionEnd | Revocation | Refusal]]]:
-        """Enter what can be entered at once; returns the grants that opened an address, and what is to be entered."""
+    ) -> tuple[list[Plain], list[tuple[int, Step | SessionEnd | Revocation | Refusal]]]:
+        """Enter what can be entered at once; returns the logins that opened an address, and what is to be entered."""
         if not self.plain:
             return [], self.steps
         opened: list[Plain] = []
@@ -211,8 +217,7 @@ class Batch:
             opened, left = writing.bulk.enter(self.plain, addresses, names, now, remember=remember)
         again = [(entry[0], _step(entry)) for entry in left]
         steps = sorted([*self.steps, *again], key=itemgetter(0)) if again else self.steps
-        kinds = {kind: read_kind(kind) for kind in {entry[5] for entry in opened}}
-        return [(entry[0], _granted(entry, *kinds[entry[5]])) for entry in opened], steps
+        return opened, steps
 
 
 def _enter(step: Step, writing: Writing, now: int) -> tuple[str, bool]:
@@ -305,11 +310,8 @@ def _step(entry: Plain) -> Step | SessionEnd:
 
 
 def _grant(entry: Plain) -> Grant:
-    return _granted(entry, *read_kind(entry[5]))
-
-
-def _granted(entry: Plain, protocol: str, method: str, tls: bool, written_as: str) -> Grant:
-    _place, at, key_of, _session, lifetime, _kind, _late = entry
+    _place, at, key_of, _session, lifetime, kind, _late = entry
+    protocol, method, tls, written_as = read_kind(kind)
     where, _, user = key_of.partition(b"\0")
     return Grant(where.decode("ascii"), user.decode(), at, at + lifetime, written_as, 0, protocol, method, tls)
 

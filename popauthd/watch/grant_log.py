@@ -26,8 +26,8 @@ class GrantLog:
         self._lines = 0
         self._untold: dict[tuple[str, str], int] = {}  # by word and source
 
-    def tell(self, word: str, grants: Sequence[Grant], source: str) -> None:
-        """Log grants of a source. word: what became of them."""
+    def tell(self, word: str, grants: Sequence[Grant], source: str, *, more: int = 0) -> None:
+        """Log grants of a source. word: what became of them. more: so many others are only counted."""
         if self.how == NONE:
             return
         self.tend()
@@ -40,7 +40,7 @@ class GrantLog:
                 word, grant.address, grant.expires_at, safe(grant.user), source,
             )  # fmt: skip
         self._lines += len(told)
-        if left := len(grants) - len(told):
+        if left := len(grants) - len(told) + more:
             self._untold[word, source] = self._untold.get((word, source), 0) + left
 
     def tend(self) -> None:

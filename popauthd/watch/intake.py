@@ -163,7 +163,7 @@ class Intake:
 
     def _tell(self, source: str, entered: Entered, now: int) -> None:
         word = "would be granted (dry run)" if self._ledger.dry_run else "granted"
-        self.grant_log.tell(word, entered.opened, source)
+        self.grant_log.tell(word, entered.opened, source, more=entered.opened_more)
         for refusal in entered.refused:
             self._quiet.warn(
                 refusal.reason,

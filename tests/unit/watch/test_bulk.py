@@ -22,6 +22,7 @@ from popauthd.store.books.rows import applying, applying_to, login_key
 from popauthd.store.books.sessions import OPEN_AT_MOST
 from popauthd.watch import batch
 from popauthd.watch.batch import MANY, Batch, Entered, Terms, kind_of_dovecots
+from popauthd.watch.grant_log import LINES_A_SECOND
 from tests.support.blocks import block_of
 from tests.support.policy import default_limits, nets
 from tests.support.queues import QUEUES, assert_queued
@@ -266,6 +267,19 @@ def test_a_user_whose_key_is_a_digest_stays_revoked_when_his_session_ends(sides:
         side.enter([([SessionEnd(NOW + 60, "s1", "", "")], True)], limits, NOW + 60, remember=False, killed=False)
         assert side.published == {A: None}
     assert sides[0].dump() == sides[1].dump()
+
+
+def test_of_many_grants_the_first_are_named_and_the_others_counted(sides: tuple[Side, Side]) -> None:
+    logins: list[Matter] = [replace(PLAIN, address=f"10.0.{one >> 8}.{one & 255}", session="") for one in range(250)]
+    learnt, many = Batch("log", b"place"), sides[1]
+    many.begin(Rules(hold_seconds=43200))
+    terms = Terms(default_limits(), NOW, holding=True, twice=None)
+    learnt.learn_block(block_of(logins, common=True), PlainJudge(terms.limits, kind_of_dovecots), terms)
+    with many.books.writing() as writing:
+        entered = learnt.enter(writing, NOW, remember=False)
+    addresses = [login.address for login in logins if isinstance(login, Login)]
+    assert [grant.address for grant in entered.opened] == addresses[:LINES_A_SECOND]
+    assert entered.opened_more == len(addresses) - LINES_A_SECOND
 
 
 @pytest.mark.parametrize("entries", [MANY - 1, MANY])

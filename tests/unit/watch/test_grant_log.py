@@ -50,6 +50,17 @@ def test_each_grant_has_a_line_up_to_the_rate(
     assert told.lines() == [line(0)]
 
 
+def test_grants_of_which_only_the_number_is_known_are_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told("all", caplog, monkeypatch)
+    told.grants.tell("granted", [grant(0)], "s", more=7)
+    assert told.lines() == [line(0)]
+    told.now += 1
+    told.grants.tend()
+    assert told.lines() == ["granted: 7 more addresses within a second source=s"]
+
+
 def test_beyond_the_rate_they_are_counted_and_said_when_the_second_is_over(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
