@@ -37,7 +37,10 @@ class RevocationTimes:
 
         Neither by its time nor by its stamp, and whether the books know it or not.
         """
-        found = {key: [*applying_to(key), *self._by_pseudonym(key.partition(b"\0")[2].decode())] for key in keys}
+        found = {key: applying_to(key) for key in keys}
+        if self._peers_revoked():
+            for key, keys_of in found.items():
+                keys_of += self._by_pseudonym(key.partition(b"\0")[2].decode())
         stored = self._transaction.get_many("revocations", set(chain.from_iterable(found.values())))
         latest = {key: max(read_times(value)) for key, value in stored.items()}
         times = ((key, [latest[one] for one in applying if one in latest]) for key, applying in found.items())
@@ -68,9 +71,13 @@ class RevocationTimes:
 
     def _by_pseudonym(self, user: str) -> list[bytes]:
         """The keys of the revocations of a user by the names that other nodes know him by."""
+        return [user_revocation(name) for name in self._rules.pseudonyms(user)] if self._peers_revoked() else []
+
+    def _peers_revoked(self) -> bool:
+        """Whether there may be a revocation of a user by such a name."""
         if self._of_peers is None:
             self._of_peers = next(self._transaction.scan("revocations", USER + MARK.encode("ascii")), None) is not None
-        return [user_revocation(name) for name in self._rules.pseudonyms(user)] if self._of_peers else []
+        return self._of_peers
 
     def all(self) -> Iterator[RevocationRecord]:
         """Every revocation, with its time by the clock of the day when it was made."""
