@@ -220,6 +220,18 @@ def test_what_a_stream_loses_is_found_and_all_of_it_is_read_again(
     assert {login(NOW + 100 + number) for number in range(then)} <= set(heard)
 
 
+def test_who_sends_takes_out_what_is_older_than_it_is_to_be_kept(a: Node, engine: Engine, clock: Clock) -> None:
+    for _ in range(3):
+        a.outbound.send([login()])
+        clock.now += a.me.keep_seconds / 2
+    assert len(engine.entries) == 3
+    clock.now += 1
+    a.outbound.send([login()])
+    assert len(engine.entries) == 2
+    numbers = [int(fields[b"i"]) for _id, fields in engine.entries]
+    assert numbers == [3, 4]
+
+
 def test_what_was_trimmed_before_it_was_read_is_a_gap(a: Node, b: Node, clock: Clock) -> None:
     a.outbound.send([login()])
     b.turn()

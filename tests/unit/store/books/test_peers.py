@@ -168,6 +168,15 @@ def test_a_revocation_a_little_ahead_of_our_clock_ends_what_is_stamped_before_it
     assert published(books)[SIX] == NOW + 11 + LIFETIME
 
 
+def test_a_login_that_is_revoked_by_its_stamp_alone_is_not_found_again_when_its_address_is_looked_at(
+    books: Books,
+) -> None:
+    tell(books, PeerRevocation(NOW + 3, user=ANNA))
+    tell(books, login(at=NOW + 2), now=NOW + 2)
+    tell(books, PeerGrant(A, NOW + 3, NOW + 4), now=NOW + 3)
+    assert published(books) == {A: NOW + 4}
+
+
 def here(user: str = "anna@example.org", at: int = NOW, address: str = A, form: str = "dovecot") -> Grant:
     return Grant(address, user, at, at + LIFETIME, form, 0, "imap", "PLAIN", True)
 
