@@ -8,7 +8,7 @@
 #      the unit and fault tests of what stands on them with the newest watchdog, pygtail, lmdb and redis of PyPI
 # With arguments only 1, and 3 for what they select, one after the other.
 # Exits non-zero if anything failed; a part that failed before pytest's own summary is named before it.
-# Long campaigns are commands of their own: tests/bench, tests/faults.
+# Long campaigns are commands of their own: tests/bench, tests/faults, tests/sim.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/packaging/setup.sh"

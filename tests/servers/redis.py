@@ -48,7 +48,8 @@ sentinel failover-timeout mymaster 2000
 """
 
 
-def _environment(engine: str) -> dict[str, str]:
+def environment(engine: str) -> dict[str, str]:
+    """What its programs need to find their libraries."""
     libraries = [str(path) for path in (tree(engine) / "usr/lib").glob("*-linux-gnu*")]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}
 
@@ -57,7 +58,7 @@ def _asked(engine: str, words: Sequence[str | int]) -> str:
     """What a server answers to redis-cli, an error too."""
     program = str(tree(engine) / f"usr/bin/{engine}-cli")
     command = [program, *map(str, words)]
-    return subprocess.run(command, env=_environment(engine), capture_output=True, text=True, timeout=60).stdout.strip()
+    return subprocess.run(command, env=environment(engine), capture_output=True, text=True, timeout=60).stdout.strip()
 
 
 class Redis:
@@ -92,7 +93,7 @@ class Redis:
         """Start it, again after an end, and wait until it answers so to PING."""
         self.socket.unlink(missing_ok=True)
         program = tree(self._engine) / f"usr/bin/{self._engine}-server"
-        self.server = self._place.start(f"{self._name}.server", [program, self.config], _environment(self._engine))
+        self.server = self._place.start(f"{self._name}.server", [program, self.config], environment(self._engine))
         self.server.wait_until(lambda: answer in self.ask("PING"), "answer")
 
     def stop(self) -> None:
@@ -135,7 +136,7 @@ class Sentinel:
             SENTINEL.format(port=self.port, directory=self.directory, watched=primary.port, quorum=quorum)
         )
         program = tree(engine) / f"usr/bin/{engine}-server"
-        self.server = place.start(f"{name}.server", [program, config, "--sentinel"], _environment(engine))
+        self.server = place.start(f"{name}.server", [program, config, "--sentinel"], environment(engine))
         self.server.wait_until(lambda: self.ask("PING") == "PONG", "answer")
 
     def ask(self, *words: str | int) -> str:

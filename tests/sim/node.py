@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,11 +51,15 @@ class Around:
 
 
 class Node:
-    """A node; `up` while it runs. name: as in the cluster. ahead: its clock, seconds before the true one."""
+    """A node; `up` while it runs. name: as in the cluster. ahead: its clock, seconds before the true one.
+
+    told: how many events went out, Hellos aside. spent: processor time, in seconds, by what it was spent on.
+    """
 
     def __init__(self, around: Around, name: str, ahead: float = 0.0, change: Change = dict) -> None:
         self.name, self.ahead, self.up = name, ahead, False
-        self.told = 0  # events that went out, Hellos aside
+        self.told = 0
+        self.spent: defaultdict[str, float] = defaultdict(float)
         self._around, self.change = around, change
         self._directory = around.directory / name
         self._directory.mkdir()
@@ -115,17 +123,27 @@ class Node:
         if self.now() >= self._link_at or self._link_at > self.now() + 60:
             self._send()
             self._receive()
-        self.member.tend(self.at)
-        self._housekeeping.tend(self.at, caught_up=True)
+        with self._spent("by the clock"):
+            self.member.tend(self.at)
+            self._housekeeping.tend(self.at, caught_up=True)
+
+    @contextmanager
+    def _spent(self, on: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.spent[on] += time.process_time() - began
 
     def _send(self) -> None:
         for _ in range(BATCHES):
-            events = self.member.outgoing(self.now())
+            with self._spent("what to tell"):
+                events = self.member.outgoing(self.now())
             if not events:
                 if self.member.more(self.now()):
                     continue
                 return
-            if not self._try(OUTBOUND, lambda events=events: self._outbound.send(events)):
+            with self._spent("signing"):
+                done = self._try(OUTBOUND, lambda events=events: self._outbound.send(events))
+            if not done:
                 self.member.dropped()
                 return
             self.told += sum(not isinstance(event, Hello) for event in events)
@@ -133,10 +151,13 @@ class Node:
 
     def _receive(self) -> None:
         for _ in range(BATCHES):
-            if not self._try(INBOUND, self._take) or self._read is None:
+            with self._spent("verifying"):
+                done = self._try(INBOUND, self._take)
+            if not done or self._read is None:
                 return
             incoming = self._mixed(self._read)
-            self.member.received(incoming, self.at)
+            with self._spent("entering"):
+                self.member.received(incoming, self.at)
             if self._around.dice.random() < self._around.mixing:
                 self.member.received(incoming, self.at)  # as after a StoreError
             if incoming.caught_up:
@@ -166,6 +187,12 @@ class Node:
         self.member.failed(half, "", "", self.at)
         return True
 
+    def logins(self, clients: Sequence[tuple[str, str]]) -> None:
+        """Many logins of addresses and users in this node's log, at once."""
+        with self._spent("own logins"):
+            logins = [Login(self.at, address, user, "imap", "PLAIN", True) for address, user in clients]
+            self._intake.take(logins, "log", self.at)
+
     def login(self, address: str, user: str, session: str = "") -> None:
         """A login in this node's log; session: it stays open."""
         self._intake.take([Login(self.at, address, user, "imap", "PLAIN", True)], "log", self.at)
@@ -190,6 +217,16 @@ class Node:
         """`popauthctl grant` here."""
         with self.ledger.change() as writing:
             writing.logins.grant_by_hand(address, self.at, self.at + seconds)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many logins it remembers, and how many events wait to be told."""
+        with self.ledger.reading() as reading:
+            return reading.transaction.count("logins"), reading.outbox.count()
+
+    def bytes_of(self, name: str) -> int:
+        """The size of a file of its own."""
+        return (self._directory / name).stat().st_size
 
     def published(self) -> dict[str, int]:
         """The addresses that may relay, and until when, by its own clock."""
