@@ -51,13 +51,14 @@ class Around:
 
 
 class Node:
-    """A node; `up` while it runs. name: as in the cluster. ahead: its clock, seconds before the true one.
+    """A node; `up` while it runs. name: its own; called: in the cluster. ahead: its clock, seconds before the true one.
 
     told: how many events went out, Hellos aside. spent: processor time, in seconds, by what it was spent on.
     """
 
-    def __init__(self, around: Around, name: str, ahead: float = 0.0, change: Change = dict) -> None:
+    def __init__(self, around: Around, name: str, ahead: float = 0.0, change: Change = dict, called: str = "") -> None:
         self.name, self.ahead, self.up = name, ahead, False
+        self._called = called or name
         self.told = 0
         self.spent: defaultdict[str, float] = defaultdict(float)
         self._around, self.change = around, change
@@ -88,12 +89,12 @@ class Node:
         self.ledger, self._housekeeping = housekeeping_of(books, publisher, around.limits, lambda: round(self.ahead))
         self._intake = Intake(self.ledger, self._housekeeping, many_ways=False)
         self.health = Health()
-        self.member = Member(self.name, run, self.ledger, self._intake, self.health)
+        self.member = Member(self._called, run, self.ledger, self._intake, self.health)
         self._housekeeping.prepare(self.at)
         with self.ledger.beginning() as writing:
             self._housekeeping.start(writing, self.at)
             self.member.start(writing, self.at)
-        self._me = Sender(self.name, run, STREAM, around.keys)
+        self._me = Sender(self._called, run, STREAM, around.keys)
         self.up = True
         self.link_anew()
 

@@ -28,6 +28,7 @@ KINDS = (
     ("few users at few addresses", replace(SMALL, addresses=3, users=3, seed=SEED + 2)),
     ("away for longer than the stream keeps", replace(
         SMALL, seconds=15000, rate=0.05, faults=1500.0, lifetime=900, pace=120.0, away=9000.0, seed=SEED + 3)),
+    ("two nodes of one name", replace(SMALL, twins=True, seed=SEED + 5)),
     ("many nodes", replace(SMALL, nodes=12, seconds=60, seed=SEED + 4)),
 )  # fmt: skip
 

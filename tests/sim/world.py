@@ -36,7 +36,8 @@ class Storm:
     """What is played. rate: logins a second of all nodes. revocations: their share of all that happens.
 
     faults: seconds from one to the next. only: their names; () for all. loss, mixing: see Network and Around. skew:
-    clocks differ. pace: how slow the nodes are. away: how long a node that is killed, or cut off, is at most.
+    clocks differ. twins: two nodes have one name. pace: how slow the nodes are. away: how long a node that is killed,
+    or cut off, is at most.
     """
 
     seed: int
@@ -49,6 +50,7 @@ class Storm:
     loss: float = 0.02
     mixing: float = 0.1
     skew: bool = False
+    twins: bool = False
     addresses: int = 200
     users: int = 60
     pace: float = 1.0
@@ -82,7 +84,8 @@ class World:
         self.slow = storm.pace
         for number in range(storm.nodes):
             ahead = dice.choice(SKEWS) if storm.skew else 0.0
-            node = Node(self.around, f"node{number}", ahead, self._version(number))
+            called = "node0" if storm.twins and number == 1 else ""
+            node = Node(self.around, f"node{number}", ahead, self._version(number), called)
             self.nodes.append(node)
             self.turn(node)
 
