@@ -90,16 +90,16 @@ class Teller:
         answers: with the line, from 0 on; a line that has none is OTHER.
         """
         first: dict[Kind, int] = {}
-        counts: Counter[Kind] = Counter()
+        numbers: Counter[Kind] = Counter()
         said = [self._nothing] * lines
         for line, answer in answers:
             kind = answer[:2]
-            counts[kind] += 1
+            numbers[kind] += 1
             if line < first.get(kind, lines):
                 first[kind] = line
             said[line] = self._say(answer)
         for kind in sorted(first, key=first.__getitem__):  # of equal numbers, the summary has the first seen first
-            self._seen[kind] += counts[kind]
+            self._seen[kind] += numbers[kind]
         if lines > len(answers):
             self._seen["ignored", OTHER.reason] += lines - len(answers)
         if self._in_json:
