@@ -352,6 +352,23 @@ def test_a_node_whose_clock_is_five_minutes_off_works_and_is_told(cluster: Clust
         cluster.ends("192.0.2.81")
 
 
+def test_a_node_that_is_reloaded_out_of_dry_run_tells_what_it_has_learnt_meanwhile(cluster: Cluster) -> None:
+    a, b, c = cluster.nodes
+    text = c.config.read_text()
+    c.config.write_text(f"dry_run = true\n{text}")
+    assert c.ctl("reload").returncode == 0
+    c.log_in("192.0.2.91", "bob@example.org")
+    c.log_in("192.0.2.92", "carl@example.org")
+    eventually(lambda: "would be granted (dry run)" in c.errors("watch"), "c has read it")
+    a.log_in("192.0.2.93", "dora@example.org")
+    cluster.relays("192.0.2.93", [a, b])
+    assert [a.ask("192.0.2.91"), c.ask("192.0.2.91")] == ["no", "no"]
+    c.config.write_text(text)
+    assert c.ctl("reload").returncode == 0
+    for number in (91, 92, 93):
+        cluster.relays(f"192.0.2.{number}")
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     return [one for one in pids() if parent(one) == pid]
