@@ -50,6 +50,13 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
             "path goes on showing the old file, and nothing new is seen.",
             "bind the directory of the log into the container, not the one file",
         ),
+        "logs-not-watched": Condition(
+            WARNING,
+            "Nobody wakes the watcher when a log is written, so it looks once a second: a client that sends right after"
+            " its login may be refused.",
+            "let the user popauthd read the directory of each log; or raise fs.inotify.max_user_instances and"
+            " fs.inotify.max_user_watches (sysctl)",
+        ),
         "head-not-understood": Condition(
             DEGRADED,
             "Lines hold a whole login and are refused, again and again, for what stands before it; no login is "

@@ -32,6 +32,7 @@ log = logging.getLogger("popauthd.watch")
 
 AWAIT_SECONDS = 5.0  # how often what is missing is looked for
 DIRECTORIES_SECONDS = 1.0  # how often the directories of the logs are looked at; the logs are read all the same
+UNWATCHED_SECONDS = 5.0  # for so long a directory may be unwatched, as one that has just come
 
 
 class Reloading:
@@ -65,6 +66,7 @@ class Reloading:
         self._ready = ready
         self._await_at = 0.0
         self._directories_at = 0.0
+        self._watched_at = time.monotonic()
         self._group_is_missing = False
 
     def start(self) -> None:
@@ -96,13 +98,22 @@ class Reloading:
         now = time.monotonic()
         if busy:
             self._waker.rest()
-            self._directories_at = 0.0
+            self._directories_at, self._watched_at = 0.0, now
         elif now >= self._directories_at:
             self._directories_at = now + DIRECTORIES_SECONDS
-            self._waker.tend()
+            self._watch(now)
         self._in_force.look(self._watcher.now())
         if now >= self._await_at:
             self._await()
+
+    def _watch(self, now: float) -> None:
+        """Watch the directories of the logs; say if that has not been possible for a while. now: monotonic seconds."""
+        if self._waker.tend():
+            self._watched_at = now
+            self._watcher.health.over("logs-not-watched")
+        elif now - self._watched_at >= UNWATCHED_SECONDS:
+            seen = "the kernel gives no watch (inotify) on the directory of a log"
+            self._watcher.health.holds("logs-not-watched", "", seen, self._watcher.now())
 
     def _await(self) -> None:
         """Look for what is not on this machine yet: a log to follow, and Exim's group.

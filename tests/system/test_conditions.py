@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,7 +112,8 @@ def test_a_directory_in_the_place_of_the_log_is_told(told: Told) -> None:
 @pytest.fixture
 def unprivileged(place: Place) -> Iterator[Told]:
     """A watcher without root's rights, in a directory of its own."""
-    made = Told(place.directory("conditions", 0o755, "mail"))
+    place.directory("conditions")
+    made = Told(place.directory(tempfile.mkdtemp(dir=place.root / "conditions"), 0o755, "mail"))
     for path in (made.log, made.config):
         shutil.chown(path, "mail")
     made.prefix = ("setpriv", "--reuid=mail", "--regid=mail", "--clear-groups")
@@ -130,6 +132,20 @@ def test_a_log_that_a_rotation_gave_another_owner_is_told_and_read_when_it_is_gi
     shutil.chown(told.log, "mail")
     told.well()
     eventually(lambda: "192.0.2.10" in told.listed(), "the login is read")
+
+
+def test_a_log_whose_directory_cannot_be_watched_is_read_and_told(unprivileged: Told) -> None:
+    told = unprivileged
+    logs = told.directory / "logs"
+    logs.mkdir(0o711)  # its files can be opened, and it cannot be read
+    told.config.write_text(told.config.read_text().replace(str(told.log), str(logs / "dovecot.log")))
+    told.log = told.log.rename(logs / "dovecot.log")
+    start(told)
+    told.write(login_line("192.0.2.10"))
+    assert "inotify" in told.tells("logs-not-watched", exit_code=0)
+    assert "192.0.2.10" in told.listed()
+    logs.chmod(0o755)
+    told.well()
 
 
 def test_a_log_that_is_bound_alone_is_told_from_the_start(told: Told) -> None:

@@ -40,6 +40,7 @@ class Waker:
         self._wake = wake
         self._observer: Any = None
         self._watched: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._handlers: dict[tuple[str, frozenset[str]], LogEvents] = {}
         self._failed = False
         self._resting = False
         self._hook = threading.excepthook
@@ -68,9 +69,9 @@ class Waker:
             self._failed = False
             self._end()
             self._begin()
-        if self._observer is None:
-            return False
         wanted = self._directories()
+        if self._observer is None:
+            return not any(map(_identity, wanted))
         for directory in [one for one in self._watched if one not in wanted]:
             self._unwatch(directory)
         for directory, names in wanted.items():
@@ -128,9 +129,10 @@ class Waker:
             if identity == self._watched[directory][0]:
                 return
             self._unwatch(directory)
-        if identity is None:
+        if identity is None or not os.access(directory, os.R_OK):  # watchdog says nothing of one that it may not watch
             return
-        handler = LogEvents(names, self._wake)
+        # The same one at each try: watchdog 2.2 keeps that of a try that failed.
+        handler = self._handlers.setdefault((directory, names), LogEvents(names, self._wake))
         with contextlib.suppress(*FAULTS):
             self._watched[directory] = (identity, self._observer.schedule(handler, directory))
             self._wake()  # what happened before the watch was set is seen by this look

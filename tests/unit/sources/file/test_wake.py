@@ -13,7 +13,7 @@ import pytest
 
 from popauthd.mounts import is_mount_point
 from popauthd.sources.file.wake import LogEvents, Waker
-from tests.support.helpers import eventually
+from tests.support.helpers import eventually, no_descriptor_left
 
 PATIENCE = 60.0  # seconds until an event that does not come is a failure; never waited for otherwise
 
@@ -164,6 +164,24 @@ def test_nothing_wakes_while_it_rests_and_what_happened_meanwhile_wakes_then(
     bell.clear()
     append(log)
     assert bell.wait()
+
+
+def test_tries_that_failed_leave_nothing_behind(log: Path, waker: Waker, bell: Bell) -> None:
+    log.parent.rename(log.parent.with_name("old"))
+    assert waker.tend()
+    log.parent.mkdir()
+    with no_descriptor_left():
+        for _ in range(5):
+            waker.tend()  # watchdog 7 needs no descriptor for one more directory, and others fail
+    assert waker.tend()
+    assert bell.wait()
+    assert [len(handlers) for handlers in waker._observer._handlers.values()] == [1]
+    append(log)
+    assert bell.wait()
+
+
+def test_where_no_log_is_a_file_nothing_is_unwatched() -> None:
+    assert Waker([], lambda: None).tend()
 
 
 def test_nothing_wakes_after_stop_and_stopping_twice_is_harmless(log: Path, bell: Bell) -> None:
