@@ -326,6 +326,31 @@ def test_a_node_in_dry_run_hears_and_tells_nothing_but_that_it_is_there(make: Ma
     assert [peer.node for peer in a.member.status(0).peers] == ["dry"]
 
 
+def test_a_node_that_leaves_dry_run_tells_once_what_it_has_learnt(make: Make, clock: Clock, engine: Engine) -> None:
+    a, dry = make("a"), make("dry", dry_run=True)
+    dry.login(A)
+    settle(clock, [a, dry])
+    with dry.ledger.going_by(replace(dry.ledger.rules, replicate=True), dry_run=False):
+        pass
+    settle(clock, [a, dry])
+    assert a.relays == {A}
+    before = engine.added
+    settle(clock, [a, dry], 20)
+    assert engine.added - before <= 6, "it says that it is there every ten seconds"
+
+
+def test_a_place_behind_nothing_that_matters_is_saved_once_a_minute(nodes: list[Node], clock: Clock) -> None:
+    def saved() -> str:
+        with nodes[0].ledger.reading() as reading:
+            return (reading.places.of("cluster") or b"").decode()
+
+    places = []
+    for _ in range(12):
+        settle(clock, nodes, 10)
+        places.append(saved())
+    assert 2 <= len(set(places)) <= 4
+
+
 def test_what_cannot_be_entered_is_entered_later_and_its_place_with_it(
     nodes: list[Node], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
