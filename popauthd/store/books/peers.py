@@ -3,6 +3,9 @@
 Of a user's login from an address two maxima are kept: its time, and how long it stands. Both are kept though a
 revocation ends the login, so that it does not matter which of them comes first. A revocation whose time is not less
 than that of the login ends it, whatever its sessions.
+
+LIMIT: a session that was revoked while its node was cut off can so lengthen a later login of the same user from the
+same address, by a lifetime at most: two maxima do not tell that the longer one was of the earlier login.
 """
 
 from __future__ import annotations
