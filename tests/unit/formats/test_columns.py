@@ -105,10 +105,10 @@ def test_a_block_says_what_its_lines_say_alone(reading: Options, given_text: tup
         assert found == matters(events)
         assert refused == strict.refused
         assert heads == +strict.heads
-    reader = Recogniser(reading)
-    alone = [event for block in blocks for event in reader.numbered(block, NOW).events()]
-    assert alone == events
-    assert matters(alone) == matters(events)  # with who failed, which does not count when verdicts are compared
+    for one in (Recogniser(reading), reader) if reading.framing != "auto" else (Recogniser(reading),):
+        alone = [event for block in blocks for event in one.numbered(block, NOW).events()]
+        assert alone == events
+        assert matters(alone) == matters(events)  # with who failed, which does not count when verdicts are compared
 
 
 def test_the_columns_hold_what_the_lines_say() -> None:
@@ -132,6 +132,22 @@ def test_the_columns_hold_what_the_lines_say() -> None:
     assert (logins.protocol, logins.method, logins.tls) == (["imap", "pop3"], ["PLAIN", "LOGIN"], [True, False])
     assert (ends.place, ends.at, ends.session, ends.user, ends.protocol) == ([4], [at], [b"s1"], [b"alice"], ["imap"])
     assert [(place, type(event).__name__) for place, event in block.others] == [(1, "Login"), (2, "Failure")]
+
+
+def test_lines_are_numbered_whatever_stands_between_them() -> None:
+    reader, strict = Recogniser(Options("syslog", timezone="UTC")), LineByLine(Options("syslog", timezone="UTC"))
+    login, _other, end, _late, failure, idle, *_, odd = (HEADS[0] + text.replace(b"Info: ", b"") for text in TEXTS)
+    parts = (b"alice", b"192.0.2.7", b"s1")
+    over_two_lines = login % (b"x\ny", *parts[1:])
+    kinds = [login % parts, end % (b"alice", b"", b"s1"), failure % parts, idle % parts, odd % parts, over_two_lines]
+    reader.columns(kinds[0] + b"\n", NOW)
+    for first in range(len(kinds)):
+        lines = [*kinds[first:], b"", b"other", *kinds[:first], b"other", b"", *kinds]
+        for text in (b"\n".join([*lines, b""]), b"\n".join([b"", *lines, b"other", b""])):
+            found, expected = reader.numbered(text, NOW), strict.all_of(text)
+            assert found.events() == expected
+            assert matters(found.events()) == matters(expected)
+            assert len(found.logins.place) == len(found.ends.place) == 2
 
 
 def test_an_end_that_docker_wrote_down_is_found_in_a_block() -> None:
