@@ -29,6 +29,8 @@ BOOTED = (
     "autopkgtest", "dpkg-dev", "python3", "python3-lmdb", "python3-pygtail", "python3-systemd",
     "python3-tomli-w", "python3-watchdog",
 )  # fmt: skip
+# The engine of a cluster that each Debian brings.
+CLUSTER = {"bookworm": ("python3-redis", "redis-server"), "trixie": ("python3-redis", "valkey-server")}
 # What is upgraded need not build anything.
 SMALL = tuple(name for name in BOOTED if name not in ("autopkgtest", "dpkg-dev"))
 BOOT_SECONDS = 1200.0
@@ -69,7 +71,7 @@ def chapters(which: Path = CHAPTERS) -> list[str]:
 
 def play(suite: str, deb: Path, workdir: Path) -> dict[str, tuple[int, str]]:
     """Make the machine, start it twice, and return what each chapter came to. Raises RootError if it does not start."""
-    return _play(tarball(suite, BOOTED), CHAPTERS, deb, workdir)
+    return _play(tarball(suite, (*BOOTED, *CLUSTER[suite])), CHAPTERS, deb, workdir)
 
 
 def play_upgrade(deb: Path, workdir: Path) -> dict[str, tuple[int, str]]:
