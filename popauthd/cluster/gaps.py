@@ -24,8 +24,11 @@ def order(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(number or 0)
 
 
-def look(place: Place, info: Info) -> str:
-    """What is lost, a sentence; "" for nothing. place: up to where the stream was read."""
+def look(place: Place, info: Info, *, begun: bool = False) -> str:
+    """What is lost, a sentence; "" for nothing. place: up to where the stream was read.
+
+    begun: it was read from its beginning, and its position is too low by what was removed just before that.
+    """
     if place.id in ("", BEGIN):
         return ""
     if not info.last_id or info.last_id == BEGIN:
@@ -34,7 +37,9 @@ def look(place: Place, info: Info) -> str:
         return BACK
     at_end = info.last_id == place.id
     if place.position >= 0 and info.entries_added >= 0:
-        if info.entries_added < place.position or (at_end and info.entries_added != place.position):
+        if info.entries_added < place.position or (at_end and not begun and info.entries_added != place.position):
             return MISCOUNTED
+        if begun:
+            return ""
         return TRIMMED if info.entries_added - info.length > place.position else ""
     return TRIMMED if not at_end and (not info.first_id or order(info.first_id) > order(place.id)) else ""

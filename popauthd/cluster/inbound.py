@@ -33,6 +33,8 @@ class Inbound:
         self._place = read_place(place)
         self._look_at = 0.0  # by our clock; 0 for at once
         self._troubled = False
+        self._gap = ""  # what is lost, and has not been told yet
+        self._begun = False  # read from the beginning, so that the position is as the engine counted just before
         self._again = ""  # where to read a second time from
         self._here_since = ""  # the id of our first entry that was read
         self._end = ""  # the stream's last id, as we last looked
@@ -40,7 +42,7 @@ class Inbound:
     def turn(self, block_ms: int) -> Incoming:
         """Read what there is, or wait so long for something. Raises EngineError; call it again then, in a while."""
         try:
-            gap = self._look()
+            self._gap = self._look() or self._gap
             entries = self._stream.read(self._again or self._place.id or BEGIN, COUNT, block_ms)
         except EngineError:
             self._look_at, self._troubled = 0.0, True
@@ -55,6 +57,7 @@ class Inbound:
                 rejected[found] += 1
         self._advance([entry_id for entry_id, _fields in entries])
         caught_up = len(entries) < COUNT and gaps.order(self._place.id or BEGIN) >= gaps.order(self._end or BEGIN)
+        gap, self._gap = self._gap, ""
         return Incoming(tuple(heard), str(self._place), dict(rejected), gap, caught_up, self._offset.ms)
 
     def _advance(self, read: list[str]) -> None:
@@ -73,12 +76,16 @@ class Inbound:
         measure(self._stream, self._offset, self._clock)
         info = self._stream.info()
         self._look_at, self._end = now + LOOK_SECONDS, info.last_id
-        if lost := gaps.look(self._place, info):
-            self._place, self._here_since, self._again = Place(BEGIN), "", ""
-        elif self._troubled and self._place.id not in ("", BEGIN):
+        lost = gaps.look(self._place, info, begun=self._begun)
+        if lost:
+            self._here_since, self._again = "", ""
+        if lost or self._place.id in ("", BEGIN):
+            trimmed = info.entries_added - info.length if info.entries_added >= 0 else -1
+            self._place, self._begun = Place(BEGIN, trimmed), True
+        elif self._troubled:
             self._again = f"{max(0, id_ms(self._place.id) - AGAIN_MS)}-0"
-        elif self._place.id and info.last_id == self._place.id:
-            self._place = Place(self._place.id, info.entries_added)
+        elif info.last_id == self._place.id:
+            self._place, self._begun = Place(self._place.id, info.entries_added), False
         self._troubled = False
         return lost
 

@@ -13,9 +13,9 @@ from popauthd.cluster.inbound import AGAIN_MS, COUNT, Inbound
 from popauthd.cluster.keys import make_key, parse_keys
 from popauthd.cluster.offset import Offset, moved
 from popauthd.cluster.outbound import Outbound
-from popauthd.cluster.stream import EngineError, Info
+from popauthd.cluster.stream import EngineError, Entry, Info
 from popauthd.cluster.traffic import Heard, Incoming, Place, Sender, read_place
-from tests.support.streams import Engine
+from tests.support.streams import Engine, MemoryStream
 
 NOW = 1_795_467_600
 KEYS = parse_keys(make_key())
@@ -240,6 +240,68 @@ def test_what_was_trimmed_before_it_was_read_is_a_gap(a: Node, b: Node, clock: C
     a.outbound.send([login(NOW + number) for number in range(4)])
     a.engine.trim(2)
     assert Node(b.engine, "b", clock, "c" * 16, place=place).turn().gap == gaps.TRIMMED
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["after the first reading", "after a first loss"])
+def test_what_is_lost_right_after_a_reading_from_the_beginning_is_found(
+    a: Node, b: Node, clock: Clock, new: bool
+) -> None:
+    a.outbound.send([login(NOW + number) for number in range(5)])
+    b.turn()
+    if not new:
+        b.engine.flush()
+        clock.now += 2
+        assert b.turn().gap == gaps.GONE
+        a.outbound.send([login(NOW + number) for number in range(3)])
+        b.turn()
+    b.engine.flush()
+    clock.now += 0.5
+    a.outbound.send([login(NOW + 100)])
+    found = b.turn()
+    assert (len(found.heard), found.gap) == (1, ""), "it is not looked again so soon"
+    clock.now += 2
+    assert b.turn().gap == gaps.MISCOUNTED
+
+
+def test_a_gap_is_told_though_reading_failed_right_after_it_was_found(
+    a: Node, b: Node, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a.outbound.send([login()])
+    b.turn()
+    b.engine.flush()
+    clock.now += 2
+
+    def cut(*_arguments: object) -> list[Entry]:
+        raise EngineError("lost", "the connection was closed")
+
+    with monkeypatch.context() as patched, pytest.raises(EngineError):
+        patched.setattr(MemoryStream, "read", cut)
+        b.turn()
+    assert b.turn().gap == gaps.GONE
+    assert b.turn().gap == ""
+
+
+def test_what_is_trimmed_while_a_new_node_begins_to_read_is_no_gap(
+    a: Node, b: Node, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a.outbound.send([login(NOW + number) for number in range(5)])
+
+    def trimmed(stream: MemoryStream) -> Info:
+        found = info(stream)
+        b.engine.trim(2)
+        return found
+
+    info = MemoryStream.info
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryStream, "info", trimmed)
+        assert len(b.turn().heard) == 2
+    for _ in range(2):
+        clock.now += 2
+        assert b.turn().gap == ""
+    a.outbound.send([login(NOW + number) for number in range(5)])
+    b.engine.trim(2)
+    clock.now += 2
+    assert b.turn().gap == gaps.TRIMMED
 
 
 def test_a_new_node_reads_from_the_beginning_and_misses_nothing(a: Node, b: Node, engine: Engine) -> None:
