@@ -7,8 +7,6 @@ Run by packaging/demo.sh as `python3 packaging/demo/demo.py [--once]`. Clients a
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,13 +14,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from steps import LIFETIME_SECONDS, OTHER, Steps, accepted, expired, logged_in, refused
+from steps import LIFETIME_SECONDS, OTHER, Steps, accepted, expired, logged_in, play, refused, stay_until_interrupted
 
 from tests.servers.clients import LOGIN, PASSWORD, USER
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import REMOTE, WAYS, Exim
 from tests.servers.fakes import Sink
-from tests.servers.place import Place, ServerError
+from tests.servers.place import Place
 from tests.servers.popauthd import Popauthd
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,9 +75,7 @@ Try in a second terminal, as root:
         sep="\n  ",
         flush=True,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
-    print("stopping, and removing everything", flush=True)
+    stay_until_interrupted()
 
 
 def main(arguments: list[str]) -> int:
@@ -97,15 +93,8 @@ def main(arguments: list[str]) -> int:
         if "--once" not in arguments:
             stay(dovecot, popauthd, exims)
     sink.close()
-    print(f"demo: {steps.held} of {steps.taken} steps held", flush=True)
-    return 0 if steps.held == steps.taken else 1
+    return steps.summed_up()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ServerError as error:
-        sys.exit(f"FAILED {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    play(main)

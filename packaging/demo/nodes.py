@@ -6,22 +6,21 @@ and `relay2` have an Exim each and no log. They share a key and a Redis, which h
 
 from __future__ import annotations
 
-import signal
 import sys
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from steps import LIFETIME_SECONDS, OTHER, Steps, accepted, expired, logged_in, refused
+from steps import LIFETIME_SECONDS, OTHER, Steps, accepted, expired, logged_in, play, refused, stay_until_interrupted
 
 from popauthd.cluster.keys import make_key
 from tests.servers.dovecot import Dovecot
 from tests.servers.exim import Exim
 from tests.servers.fakes import Sink
-from tests.servers.place import Place, ServerError, wait_for
+from tests.servers.place import Place, wait_for
 from tests.servers.popauthd import Popauthd
 from tests.servers.redis import Redis
 
@@ -119,9 +118,7 @@ def stay(world: World) -> None:
     print(f"Try in a second terminal, as root:\n  cd {ROOT}")
     for node in world.nodes.values():
         print(f"  {sys.executable} -m popauthd.cli --config {node.config} cluster status", flush=True)
-    with suppress(KeyboardInterrupt):
-        signal.pause()
-    print("stopping, and removing everything", flush=True)
+    stay_until_interrupted()
 
 
 def main(arguments: list[str]) -> int:
@@ -133,15 +130,8 @@ def main(arguments: list[str]) -> int:
         show(steps, world)
         if "--once" not in arguments:
             stay(world)
-    print(f"demo: {steps.held} of {steps.taken} steps held", flush=True)
-    return 0 if steps.held == steps.taken else 1
+    return steps.summed_up()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ServerError as error:
-        sys.exit(f"FAILED {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    play(main)

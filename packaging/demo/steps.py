@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
 import time
 from collections.abc import Callable
 
@@ -32,6 +35,29 @@ class Steps:
             held, seen = False, str(error)
         self.held += held
         print(f"{'ok    ' if held else 'FAILED'} {text}{': ' if seen else ''}{seen}", flush=True)
+
+    def summed_up(self) -> int:
+        """Say how many steps held; the exit status."""
+        print(f"demo: {self.held} of {self.taken} steps held", flush=True)
+        return 0 if self.held == self.taken else 1
+
+
+def play(main: Callable[[list[str]], int]) -> None:
+    """Run a demo with the arguments of this process, and exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ServerError as error:
+        sys.exit(f"FAILED {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def stay_until_interrupted() -> None:
+    """Keep the servers until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+    print("stopping, and removing everything", flush=True)
 
 
 def refused(client: str, exim: Exim) -> tuple[bool, str]:
